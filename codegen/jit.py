@@ -1,0 +1,83 @@
+"""From LLVM text to addresses: parse, generate code for this machine, link, keep alive."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import llvmlite.binding as llvm
+
+from gradc.codegen.targets import Target, host
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _machine(target: Target) -> llvm.TargetMachine:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.features, opt=2, jit=True, codemodel="jitdefault"
+    )
+
+
+@dataclass(eq=False)
+class Library:
+    """A loaded module. Addresses stay valid while the library is referenced."""
+
+    tracker: object
+    names: dict[str, int] = field(default_factory=dict)
+
+    def address(self, name: str) -> int:
+        """The address of an exported function or global."""
+        return self.names[name]
+
+
+@functools.cache
+def _jit() -> llvm.LLJIT:
+    target = host()
+    machine = _machine(target)
+    return llvm.create_lljit_compiler(machine, suppress_errors=True)
+
+
+_serial = 0
+
+
+def parse(text: str, target: Target | None = None) -> llvm.ModuleRef:
+    """Parse and verify LLVM text for the target (host by default)."""
+    target = target or host()
+    module = llvm.parse_assembly(f'target triple = "{target.triple}"\n' + text)
+    module.verify()
+    return module
+
+
+def assembly(text: str, target: Target | None = None) -> str:
+    """The target's assembly of a module."""
+    with _lock:
+        target = target or host()
+        return str(_machine(target).emit_assembly(parse(text, target)))
+
+
+def load(
+    text: str, exports: tuple[str, ...], externals: Mapping[str, int] | None = None
+) -> Library:
+    """Compile a module for this machine and return the addresses of its exports.
+
+    ``externals`` maps the module's external names, in slot order, to their addresses.
+    """
+    global _serial
+    with _lock:
+        _serial += 1
+        builder = llvm.JITLibraryBuilder().add_ir(text)
+        names = (*exports, "gradc_table") if externals else exports
+        for name in names:
+            builder.export_symbol(name)
+        tracker = builder.link(_jit(), f"gradc{_serial}")
+        library = Library(tracker, {name: tracker[name] for name in names})
+    if externals:
+        table = (ctypes.c_void_p * len(externals)).from_address(library.address("gradc_table"))
+        table[:] = list(externals.values())
+    return library

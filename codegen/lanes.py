@@ -1,0 +1,177 @@
+"""Runs of consecutive elements in vector registers: partial loads and stores, and transposes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gradc.codegen.llvm import Builder, Val, lanes_of, scalar_of, vector
+from gradc.codegen.targets import Target
+
+
+class Part(NamedTuple):
+    """The elements ``offset .. offset + used`` of a run, in the first lanes of one vector."""
+
+    offset: int
+    lanes: int
+    used: int
+
+
+def ceil_power(n: int) -> int:
+    """The smallest power of two that is at least ``n`` (n >= 1)."""
+    return 1 << (n - 1).bit_length()
+
+
+def parts(n: int, lanes: int) -> list[Part]:
+    """``n`` elements as full vectors and at most one narrower or partly used vector."""
+    full = [Part(i, lanes, lanes) for i in range(0, n - lanes + 1, lanes)]
+    rest = n % lanes
+    return [*full, Part(n - rest, ceil_power(rest), rest)] if rest else full
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Loads, stores and shuffles of one element type, in the terms of the target."""
+
+    b: Builder
+    elem: str
+    itemsize: int
+    target: Target
+
+    @property
+    def full(self) -> int:
+        """The elements of a full register."""
+        return self.target.lanes(self.itemsize)
+
+    def at(self, ptr: Val, offset: int) -> Val:
+        """The address ``offset`` elements on."""
+        return ptr if offset == 0 else self.b.gep(ptr, self.elem, self.b.i64(offset))
+
+    def step(self, ptr: Val, index: Val, stride: int) -> Val:
+        """The address ``index * stride`` elements on."""
+        b = self.b
+        if not index.ref.startswith("%"):
+            return self.at(ptr, int(index.ref) * stride)
+        return b.gep(ptr, self.elem, index if stride == 1 else b.mul(index, b.i64(stride)))
+
+    def load(self, ptr: Val, lanes: int, used: int) -> Val:
+        """``lanes`` lanes of which the first ``used`` come from memory; no other byte is read.
+
+        The unused lanes are zero.
+        """
+        b, ty = self.b, vector(self.elem, lanes)
+        if used == lanes:
+            return b.load(ptr, ty, self.itemsize)
+        if self._masked:
+            return b.masked_load(ptr, self._mask(lanes, used), ty, self.itemsize)
+        value = b.const(0, ty)
+        for offset, width in _pieces(used):
+            piece = self.load(self.at(ptr, offset), width, width)
+            if width == 1:
+                value = b.insert(value, piece, offset)
+                continue
+            wide = b.shuffle(piece, piece, [min(i, width - 1) for i in range(lanes)])
+            inside = range(offset, offset + width)
+            value = b.shuffle(
+                value, wide, [lanes + i - offset if i in inside else i for i in range(lanes)]
+            )
+        return value
+
+    def store(self, value: Val, ptr: Val, used: int) -> None:
+        """Store the first ``used`` lanes; no other byte is written."""
+        b, lanes = self.b, lanes_of(value.ty)
+        if used == lanes:
+            b.store(value, ptr, self.itemsize)
+        elif self._masked:
+            b.masked_store(value, ptr, self._mask(lanes, used), self.itemsize)
+        else:
+            for offset, width in _pieces(used):
+                piece = (
+                    b.extract(value, offset)
+                    if width == 1
+                    else b.shuffle(value, value, range(offset, offset + width))
+                )
+                b.store(piece, self.at(ptr, offset), self.itemsize)
+
+    def transpose(self, rows: Sequence[Val]) -> list[Val]:
+        """The columns of a square block given by its rows, in log2(n) rounds of shuffles."""
+        rows, n = list(rows), len(rows)
+        half = 1
+        while half < n:
+            low = [i if not i & half else n + (i ^ half) for i in range(n)]
+            high = [(i | half) if not i & half else n + i for i in range(n)]
+            paired = list(rows)
+            for i in range(n):
+                if not i & half:
+                    x, y = rows[i], rows[i | half]
+                    paired[i] = self.b.shuffle(x, y, low)
+                    paired[i | half] = self.b.shuffle(x, y, high)
+            rows = paired
+            half *= 2
+        return rows
+
+    def reduce(self, values: Sequence[Val], lanes: int) -> Val:
+        """The sums over lanes of ``values``, one in each lane of the result.
+
+        ``lanes`` is a power of two, at least ``len(values)`` and at most the lanes of each; each
+        round adds two interleaved halves, so the order of addition is a tree.
+        """
+        b, ty = self.b, values[0].ty
+        n = lanes_of(ty)
+        rows = [*values, *[Val("poison", ty)] * (lanes - len(values))]
+        width = 1
+        while len(rows) > 1:
+            even = [n * (i // width % 2) + i // (2 * width) * 2 * width + i % width for i in range(n)]
+            odd = [i + width for i in even]
+            rows = [
+                self.add(b.shuffle(x, y, even), b.shuffle(x, y, odd))
+                if x.ref != "poison"
+                else x
+                for x, y in zip(rows[::2], rows[1::2], strict=True)
+            ]
+            width *= 2
+        (total,) = rows
+        while n > lanes:
+            n //= 2
+            low = b.shuffle(total, total, range(n)) if n > 1 else b.extract(total, 0)
+            high = b.shuffle(total, total, range(n, 2 * n)) if n > 1 else b.extract(total, 1)
+            total = self.add(low, high)
+        return total
+
+    def add(self, x: Val, y: Val) -> Val:
+        """x + y, whichever the type."""
+        return self.b.binary("fadd" if _is_float(x) else "add", x, y)
+
+    def madd(self, x: Val, y: Val, z: Val | None) -> Val:
+        """x·y + z, rounded once where the target can; x·y without z."""
+        b = self.b
+        if not _is_float(x):
+            product = b.mul(x, y)
+            return product if z is None else b.add(product, z)
+        if z is None:
+            return b.fmul(x, y)
+        return b.fma(x, y, z) if self.target.fma else b.fadd(b.fmul(x, y), z)
+
+    @property
+    def _masked(self) -> bool:
+        """Whether a masked access is one instruction."""
+        return self.target.width == 64 or (self.target.width == 32 and self.itemsize >= 4)
+
+    def _mask(self, lanes: int, used: int) -> Val:
+        bits = ", ".join("i1 true" if i < used else "i1 false" for i in range(lanes))
+        return Val(f"<{bits}>", f"<{lanes} x i1>")
+
+
+def _is_float(x: Val) -> bool:
+    return scalar_of(x.ty) in ("double", "float")
+
+
+def _pieces(used: int) -> list[tuple[int, int]]:
+    """``used`` elements as (offset, power of two), largest first."""
+    out, offset = [], 0
+    for bit in reversed(range(used.bit_length())):
+        if used >> bit & 1:
+            out.append((offset, 1 << bit))
+            offset += 1 << bit
+    return out

@@ -1,0 +1,390 @@
+"""LLVM IR as text: a module of lines and a builder that numbers the values.
+
+Text is an order of magnitude cheaper to make than objects, and the emitted module is what a
+reader of ``f.llvm()`` sees. Only what gradc emits is here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class Val(NamedTuple):
+    """An SSA value or literal: its text and its LLVM type."""
+
+    ref: str
+    ty: str
+
+    def __str__(self) -> str:
+        return f"{self.ty} {self.ref}"
+
+
+def vector(scalar: str, lanes: int) -> str:
+    """The LLVM type of ``lanes`` scalars; one lane is the scalar type itself."""
+    return scalar if lanes == 1 else f"<{lanes} x {scalar}>"
+
+
+def scalar_of(ty: str) -> str:
+    """``double`` of ``<8 x double>`` and of ``double``."""
+    return ty.split(" x ")[1][:-1] if ty.startswith("<") else ty
+
+
+def lanes_of(ty: str) -> int:
+    """8 of ``<8 x double>``, 1 of ``double``."""
+    return int(ty[1 : ty.index(" ")]) if ty.startswith("<") else 1
+
+
+def like(ty: str, scalar: str) -> str:
+    """A type of as many lanes as ``ty`` with another scalar."""
+    return vector(scalar, lanes_of(ty))
+
+
+def literal(value: float | int | bool, scalar: str) -> str:
+    """A Python number as LLVM literal of the scalar type, exact to the bit."""
+    if scalar == "double":
+        return "0x" + struct.pack(">d", float(value)).hex().upper()
+    if scalar == "float":
+        single = struct.unpack("<f", struct.pack("<f", float(value)))[0]
+        return "0x" + struct.pack(">d", single).hex().upper()
+    if scalar == "i1":
+        return "true" if value else "false"
+    return str(int(value))
+
+
+def intrinsic_suffix(ty: str) -> str:
+    """``v8f64`` of ``<8 x double>``: the mangling of overloaded intrinsics."""
+    scalar = scalar_of(ty)
+    name = {"double": "f64", "float": "f32", "ptr": "p0"}.get(scalar, scalar)
+    return name if lanes_of(ty) == 1 else f"v{lanes_of(ty)}{name}"
+
+
+class Module:
+    """An LLVM module under construction: globals, declarations and functions, as text."""
+
+    def __init__(self, target: object = None) -> None:
+        self.target = target
+        self.globals: dict[str, str] = {}
+        self.declarations: dict[str, str] = {}
+        self.functions: dict[str, str] = {}
+        self.attributes = ""
+        self.externals: dict[str, int] = {}  # name -> slot of the table filled at load
+
+    def constant(self, name: str, ty: str, body: str, align: int = 64) -> Val:
+        """A private constant array, once for each name."""
+        self.globals.setdefault(
+            name, f"@{name} = private unnamed_addr constant {ty} {body}, align {align}"
+        )
+        return Val(f"@{name}", "ptr")
+
+    def declare(self, name: str, result: str, params: Sequence[str]) -> None:
+        """Declare an intrinsic, once."""
+        self.declarations.setdefault(name, f"declare {result} @{name}({', '.join(params)})")
+
+    def __str__(self) -> str:
+        table = []
+        if self.externals:
+            table = [f"@gradc_table = global [{len(self.externals)} x ptr] zeroinitializer"]
+        parts = [*table, *self.globals.values(), *self.declarations.values(), *self.functions.values()]
+        if self.attributes:
+            parts.append(f"attributes #0 = {{ {self.attributes} }}")
+        return "\n".join(parts) + "\n"
+
+
+class Builder:
+    """Emits the instructions of one function.
+
+    ``Builder(module, "name", "i64", [("ptr", "args")])``; then the methods; then ``finish()``,
+    which puts the text into the module. Values are :class:`Val`; operands of an arithmetic
+    method must have equal types.
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        name: str,
+        result: str,
+        params: Sequence[tuple[str, str]],
+        *,
+        linkage: str = "",
+    ) -> None:
+        self.module = module
+        self.name = name
+        self.result = result
+        self.linkage = linkage
+        self.params = [Val(f"%{p}", ty) for ty, p in params]
+        self.entry: list[str] = []  # allocas: always in the entry block
+        self.lines: list[str] = []
+        self.block = "entry"
+        self._next = 0
+        self._labels = 0
+
+    # -- the text ------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """Close the function and add it to the module."""
+        head = " ".join(x for x in ("define", self.linkage, self.result) if x)
+        params = ", ".join(map(str, self.params))
+        self.module.functions[self.name] = "\n".join(
+            [f"{head} @{self.name}({params}) #0 {{", "entry:", *self.entry, *self.lines, "}"]
+        )
+
+    def line(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def op(self, ty: str, text: str) -> Val:
+        """``%n = text``, a value of type ``ty``."""
+        self._next += 1
+        ref = f"%v{self._next}"
+        self.lines.append(f"  {ref} = {text}")
+        return Val(ref, ty)
+
+    def label(self, hint: str = "b") -> str:
+        """A fresh block label, not yet placed."""
+        self._labels += 1
+        return f"{hint}{self._labels}"
+
+    def place(self, label: str) -> None:
+        """Begin the block ``label``; the block before must have been closed."""
+        self.lines.append(f"{label}:")
+        self.block = label
+
+    def br(self, label: str) -> None:
+        self.line(f"br label %{label}")
+
+    def cond_br(self, cond: Val, then: str, other: str) -> None:
+        self.line(f"br {cond}, label %{then}, label %{other}")
+
+    def ret(self, value: Val | None = None) -> None:
+        self.line(f"ret {value}" if value else "ret void")
+
+    # -- constants -----------------------------------------------------------------------------
+
+    def const(self, value: float | int | bool, ty: str) -> Val:
+        """A scalar literal, or the same in every lane."""
+        scalar, lanes = scalar_of(ty), lanes_of(ty)
+        text = literal(value, scalar)
+        if lanes == 1:
+            return Val(text, ty)
+        if value == 0 and not (isinstance(value, float) and str(value)[0] == "-"):
+            return Val("zeroinitializer", ty)
+        return Val("<" + ", ".join([f"{scalar} {text}"] * lanes) + ">", ty)
+
+    def i64(self, value: int) -> Val:
+        return Val(str(value), "i64")
+
+    def iota(self, ty: str) -> Val:
+        """``<0, 1, 2, ...>`` (integers)."""
+        scalar = scalar_of(ty)
+        if lanes_of(ty) == 1:
+            return Val("0", ty)
+        return Val("<" + ", ".join(f"{scalar} {k}" for k in range(lanes_of(ty))) + ">", ty)
+
+    # -- arithmetic ----------------------------------------------------------------------------
+
+    def binary(self, opcode: str, a: Val, b: Val) -> Val:
+        """fadd fsub fmul fdiv frem add sub mul sdiv udiv shl lshr ashr and or xor ..."""
+        assert a.ty == b.ty, (opcode, a, b)
+        return self.op(a.ty, f"{opcode} {a.ty} {a.ref}, {b.ref}")
+
+    def fadd(self, a: Val, b: Val) -> Val:
+        return self.binary("fadd", a, b)
+
+    def fsub(self, a: Val, b: Val) -> Val:
+        return self.binary("fsub", a, b)
+
+    def fmul(self, a: Val, b: Val) -> Val:
+        return self.binary("fmul", a, b)
+
+    def fdiv(self, a: Val, b: Val) -> Val:
+        return self.binary("fdiv", a, b)
+
+    def fneg(self, a: Val) -> Val:
+        return self.op(a.ty, f"fneg {a.ty} {a.ref}")
+
+    def add(self, a: Val, b: Val) -> Val:
+        return self.binary("add", a, b)
+
+    def sub(self, a: Val, b: Val) -> Val:
+        return self.binary("sub", a, b)
+
+    def mul(self, a: Val, b: Val) -> Val:
+        return self.binary("mul", a, b)
+
+    def and_(self, a: Val, b: Val) -> Val:
+        return self.binary("and", a, b)
+
+    def or_(self, a: Val, b: Val) -> Val:
+        return self.binary("or", a, b)
+
+    def xor(self, a: Val, b: Val) -> Val:
+        return self.binary("xor", a, b)
+
+    def fma(self, a: Val, b: Val, c: Val) -> Val:
+        """a·b + c, rounded once."""
+        return self.intrinsic("fma", a.ty, [a, b, c])
+
+    def fcmp(self, predicate: str, a: Val, b: Val) -> Val:
+        return self.op(like(a.ty, "i1"), f"fcmp {predicate} {a.ty} {a.ref}, {b.ref}")
+
+    def icmp(self, predicate: str, a: Val, b: Val) -> Val:
+        return self.op(like(a.ty, "i1"), f"icmp {predicate} {a.ty} {a.ref}, {b.ref}")
+
+    def select(self, cond: Val, a: Val, b: Val) -> Val:
+        assert a.ty == b.ty, (cond, a, b)
+        return self.op(a.ty, f"select {cond}, {a}, {b}")
+
+    def cast(self, opcode: str, a: Val, ty: str) -> Val:
+        """bitcast sitofp uitofp fptosi fptoui fpext fptrunc zext sext trunc ptrtoint inttoptr."""
+        return a if a.ty == ty and opcode == "bitcast" else self.op(ty, f"{opcode} {a} to {ty}")
+
+    def intrinsic(self, name: str, ty: str, operands: Sequence[Val]) -> Val:
+        """``llvm.<name>.<suffix of ty>``, such as sqrt fabs copysign rint floor ceil fma ctpop."""
+        full = f"llvm.{name}.{intrinsic_suffix(ty)}"
+        self.module.declare(full, ty, [v.ty for v in operands])
+        return self.op(ty, f"call {ty} @{full}({', '.join(map(str, operands))})")
+
+    def external(self, name: str) -> Val:
+        """The address of a live object or library function, by name, from the module's table.
+
+        Compiled objects hold no addresses and no undefined symbols: whoever loads the module
+        fills ``@gradc_table`` with what ``module.externals`` asks for.
+        """
+        slot = self.module.externals.setdefault(name, len(self.module.externals))
+        at = self.op("ptr", f"getelementptr inbounds ptr, ptr @gradc_table, i64 {slot}")
+        return self.op("ptr", f"load ptr, ptr {at.ref}, align 8, !invariant.load !{{}}")
+
+    def call_pointer(self, ty: str, function: Val, operands: Sequence[Val]) -> Val | None:
+        """Call through an address."""
+        args = ", ".join(map(str, operands))
+        if ty == "void":
+            self.line(f"call void {function.ref}({args})")
+            return None
+        return self.op(ty, f"call {ty} {function.ref}({args})")
+
+    def call(self, ty: str, name: str, operands: Sequence[Val]) -> Val | None:
+        """Call a function of this module."""
+        args = ", ".join(map(str, operands))
+        if ty == "void":
+            self.line(f"call void @{name}({args})")
+            return None
+        return self.op(ty, f"call {ty} @{name}({args})")
+
+    # -- vectors -------------------------------------------------------------------------------
+
+    def splat(self, a: Val, lanes: int) -> Val:
+        """A scalar in every lane."""
+        if lanes == 1:
+            return a
+        ty = vector(a.ty, lanes)
+        one = self.op(ty, f"insertelement {ty} poison, {a}, i64 0")
+        mask = f"<{lanes} x i32> zeroinitializer"
+        return self.op(ty, f"shufflevector {ty} {one.ref}, {ty} poison, {mask}")
+
+    def extract(self, a: Val, lane: int | Val) -> Val:
+        index = lane if isinstance(lane, Val) else self.i64(lane)
+        return self.op(scalar_of(a.ty), f"extractelement {a}, {index}")
+
+    def insert(self, a: Val, scalar: Val, lane: int | Val) -> Val:
+        index = lane if isinstance(lane, Val) else self.i64(lane)
+        return self.op(a.ty, f"insertelement {a}, {scalar}, {index}")
+
+    def shuffle(self, a: Val, b: Val, mask: Sequence[int]) -> Val:
+        ty = vector(scalar_of(a.ty), len(mask))
+        text = ", ".join(f"i32 {m}" for m in mask)
+        return self.op(ty, f"shufflevector {a}, {b}, <{len(mask)} x i32> <{text}>")
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def alloca(self, ty: str, count: int = 1, align: int = 64) -> Val:
+        """Stack memory, allocated on entry."""
+        self._next += 1
+        ref = f"%v{self._next}"
+        self.entry.append(f"  {ref} = alloca {ty}, i64 {count}, align {align}")
+        return Val(ref, "ptr")
+
+    def gep(self, base: Val, ty: str, index: Val) -> Val:
+        """The address of element ``index`` of the ``ty`` array at ``base``."""
+        return self.op("ptr", f"getelementptr inbounds {ty}, ptr {base.ref}, {index}")
+
+    def load(self, ptr: Val, ty: str, align: int) -> Val:
+        return self.op(ty, f"load {ty}, ptr {ptr.ref}, align {align}")
+
+    def store(self, value: Val, ptr: Val, align: int) -> None:
+        self.line(f"store {value}, ptr {ptr.ref}, align {align}")
+
+    def masked_load(self, ptr: Val, mask: Val, ty: str, align: int) -> Val:
+        """Lanes whose mask is unset are not read and are zero."""
+        name = f"llvm.masked.load.{intrinsic_suffix(ty)}.p0"
+        self.module.declare(name, ty, ["ptr", "i32", mask.ty, ty])
+        return self.op(
+            ty, f"call {ty} @{name}({ptr}, i32 {align}, {mask}, {ty} zeroinitializer)"
+        )
+
+    def masked_store(self, value: Val, ptr: Val, mask: Val, align: int) -> None:
+        name = f"llvm.masked.store.{intrinsic_suffix(value.ty)}.p0"
+        self.module.declare(name, "void", [value.ty, "ptr", "i32", mask.ty])
+        self.line(f"call void @{name}({value}, {ptr}, i32 {align}, {mask})")
+
+    # -- control -------------------------------------------------------------------------------
+
+    @contextmanager
+    def loop(
+        self, start: Val, stop: Val, step: int = 1, carried: Sequence[Val] = ()
+    ) -> Iterator[LoopState]:
+        """``for i in range(start, stop, step)`` over i64, with values carried around.
+
+        >>> with b.loop(b.i64(0), n, carried=[zero]) as loop:        # doctest: +SKIP
+        ...     loop.next = [b.fadd(loop.carried[0], x)]
+        >>> loop.results                                              # doctest: +SKIP
+        """
+        head, body, done = self.label("head"), self.label("body"), self.label("done")
+        before = self.block
+        self.br(head)
+        self.place(head)
+        at = len(self.lines)
+        self._next += 1 + len(carried)
+        index = Val(f"%v{self._next - len(carried)}", "i64")
+        phis = [
+            Val(f"%v{self._next - len(carried) + 1 + k}", v.ty) for k, v in enumerate(carried)
+        ]
+        go = self.icmp("slt", index, stop)
+        self.cond_br(go, body, done)
+        self.place(body)
+        state = LoopState(index, phis)
+        yield state
+        after = self.add(index, self.i64(step))
+        tail = self.block
+        self.br(head)
+        incoming = [(index, start, after), *zip(phis, carried, state.next, strict=True)]
+        self.lines[at:at] = [
+            f"  {phi.ref} = phi {phi.ty} [ {first.ref}, %{before} ], [ {again.ref}, %{tail} ]"
+            for phi, first, again in incoming
+        ]
+        self.place(done)
+
+    @contextmanager
+    def if_(self, cond: Val, likely: bool | None = None) -> Iterator[None]:
+        """``if cond:`` without else and without results."""
+        then, done = self.label("then"), self.label("endif")
+        self.cond_br(cond, then, done)
+        self.place(then)
+        yield
+        self.br(done)
+        self.place(done)
+
+
+class LoopState:
+    """What a loop offers its body: the index, the carried values, and where to put the next."""
+
+    def __init__(self, index: Val, carried: list[Val]) -> None:
+        self.index = index
+        self.carried = carried
+        self.next: list[Val] = []
+
+    @property
+    def results(self) -> list[Val]:
+        """The carried values after the loop (they dominate its exit)."""
+        return self.carried

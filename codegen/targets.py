@@ -1,0 +1,56 @@
+"""The machines code is generated for: triple, CPU, features, and what the vector code may use."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import llvmlite.binding as llvm
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine as the emitters see it.
+
+    ``width`` is the width of a vector register in bytes: 64 (AVX-512), 32 (AVX2) or 16
+    (NEON). ``fma`` says whether a fused multiply-add is one instruction.
+    """
+
+    triple: str
+    cpu: str
+    features: str
+    width: int
+    fma: bool
+    l2: int = 1 << 20
+
+    def lanes(self, itemsize: int) -> int:
+        """How many elements of ``itemsize`` bytes one register holds."""
+        return self.width // itemsize
+
+    @property
+    def attributes(self) -> str:
+        """Function attributes, so that full-width registers are used."""
+        return f'nounwind "prefer-vector-width"="{self.width * 8}"'
+
+
+@functools.cache
+def host() -> Target:
+    """The machine this process runs on."""
+    features = llvm.get_host_cpu_features()
+    triple = llvm.get_process_triple()
+    x86 = triple.startswith(("x86_64", "amd64"))
+    if x86:
+        width = 64 if features.get("avx512f") and features.get("avx512vl") else 32
+        width = width if features.get("avx2") else 16
+        fma = bool(features.get("fma"))
+    else:
+        width, fma = 16, True
+    return Target(triple, llvm.get_host_cpu_name(), features.flatten(), width, fma)
+
+
+#: Machines that code can be generated for from anywhere, to look at or to check.
+NAMED = {
+    "avx512": Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 64, True),
+    "avx2": Target("x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, True),
+    "neon": Target("aarch64-unknown-linux-gnu", "generic", "+neon", 16, True),
+}

@@ -1,0 +1,301 @@
+"""Nodes, graphs and their builder.
+
+A graph is a NetworkX ``MultiDiGraph`` (``graph.nx``) whose nodes are integers in creation order,
+so that counting up is a topological order; the edge key is the operand's index. Graphs are built,
+never edited: a builder appends nodes, ``build`` freezes a value, and a later builder may go on
+from there (:meth:`Builder.extending`), which is how reverse mode adds to the graph it differentiates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import networkx as nx
+import numpy as np
+
+from gradc.ir.types import TensorType
+
+if TYPE_CHECKING:
+    from gradc.ir.ops.base import Op
+
+Attrs = Mapping[str, Any]
+
+
+class Loc(NamedTuple):
+    """A line of the user's program."""
+
+    file: str
+    line: int
+    function: str = ""
+
+
+class Role(NamedTuple):
+    """What a node is for: ``primal``, ``tangent`` or ``adjoint``, of which order, of which node."""
+
+    kind: str = "primal"
+    order: int = 0
+    of: int | None = None
+
+
+PRIMAL = Role()
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Node:
+    """One operation. Compared by identity; ``operands`` are ids of the same graph."""
+
+    id: int
+    op: Op
+    operands: tuple[int, ...]
+    attrs: Attrs
+    type: TensorType
+    locs: tuple[Loc, ...] = ()
+    role: Role = PRIMAL
+    fence: int = 0
+
+    def key(self) -> tuple[Any, ...]:
+        """What makes two nodes the same value: op, operands, attributes, type and fence."""
+        attrs = tuple((k, attr_key(v)) for k, v in self.attrs.items())
+        return (self.op.name, self.operands, attrs, self.type, self.fence)
+
+
+def attr_key(value: Any) -> Any:
+    """Constants compare by dtype and bytes: 0.0 is not −0.0, 1 is not True."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    return (type(value), value)
+
+
+class Graph:
+    """A closed, immutable graph with named inputs and ordered outputs.
+
+    ``effects`` are nodes kept for what they do (prints), in order of execution.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        store: nx.MultiDiGraph,
+        nodes: Sequence[Node],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        effects: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self.nodes: tuple[Node, ...] = tuple(nodes)
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+        self.effects = tuple(effects)
+        self._store = store
+
+    @property
+    def nx(self) -> nx.MultiDiGraph:
+        """The graph as NetworkX sees it: node data ``node``, edge key the operand's index.
+
+        A graph that others were built upon shares their storage and is a view of its part.
+        """
+        if self._store.number_of_nodes() == len(self.nodes):
+            return self._store
+        return self._store.subgraph(range(len(self.nodes)))
+
+    @property
+    def input_types(self) -> tuple[TensorType, ...]:
+        return tuple(self.nodes[i].type for i in self.inputs)
+
+    @property
+    def output_types(self) -> tuple[TensorType, ...]:
+        return tuple(self.nodes[i].type for i in self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.name}: {len(self.nodes)} nodes>"
+
+
+class Builder:
+    """Appends nodes to a graph under construction.
+
+    ``locate`` is asked for the user's lines when a node is made; :meth:`marked` overrides it.
+    """
+
+    def __init__(self, name: str = "graph") -> None:
+        self.name = name
+        self.store = nx.MultiDiGraph()
+        self.nodes: list[Node] = []
+        self.inputs: list[int] = []
+        self.effects: list[int] = []
+        self.locate: Callable[[], tuple[Loc, ...]] = tuple
+        self.role = PRIMAL
+
+    @classmethod
+    def extending(cls, graph: Graph) -> Builder:
+        """A builder that goes on where ``graph`` ended; the graph itself stays as it is."""
+        builder = cls(graph.name)
+        last = graph._store.number_of_nodes() == len(graph.nodes)
+        builder.store = graph._store if last else nx.MultiDiGraph(graph.nx)
+        builder.nodes = list(graph.nodes)
+        builder.inputs = list(graph.inputs)
+        builder.effects = list(graph.effects)
+        return builder
+
+    def add(self, op: Op, operands: Sequence[Value], /, **attrs: Any) -> Value:
+        """Append a node and return its value. Its type comes from the op's declaration."""
+        for operand in operands:
+            if operand.builder is not self:
+                raise ValueError(f"{op.name}: an operand belongs to another graph")
+        type_ = op.infer([v.type for v in operands], attrs)
+        return self._append(op, tuple(v.id for v in operands), attrs, type_)
+
+    def input(self, name: str, type_: TensorType) -> Value:
+        """Append an input."""
+        from gradc.ir.ops.sources import input_
+
+        return self._append(input_, (), {"name": name}, type_)
+
+    def _append(
+        self, op: Op, operands: tuple[int, ...], attrs: Attrs, type_: TensorType
+    ) -> Value:
+        id_ = len(self.nodes)
+        attrs = MappingProxyType(dict(sorted(attrs.items())))
+        node = Node(id_, op, operands, attrs, type_, self.locate(), self.role)
+        return self._insert(node)
+
+    def _insert(self, node: Node) -> Value:
+        self.nodes.append(node)
+        self.store.add_node(node.id, node=node)
+        for index, operand in enumerate(node.operands):
+            self.store.add_edge(operand, node.id, key=index)
+        if node.op.name == "input":
+            self.inputs.append(node.id)
+        if node.op.effect:
+            self.effects.append(node.id)
+        return Value(self, node)
+
+    def value(self, id_: int) -> Value:
+        return Value(self, self.nodes[id_])
+
+    @contextmanager
+    def marked(self, role: Role, locs: tuple[Loc, ...]) -> Iterator[None]:
+        """Give the nodes made inside this role and these source lines."""
+        before = self.role, self.locate
+        self.role, self.locate = role, lambda: locs
+        try:
+            yield
+        finally:
+            self.role, self.locate = before
+
+    def build(self, outputs: Sequence[Value], name: str | None = None) -> Graph:
+        """Freeze what has been built."""
+        return Graph(
+            name or self.name,
+            self.store,
+            self.nodes,
+            self.inputs,
+            [v.id for v in outputs],
+            self.effects,
+        )
+
+    def splice(self, graph: Graph, operands: Sequence[Value]) -> list[Value]:
+        """Append the nodes of a closed graph, its inputs replaced; return its outputs."""
+        values: dict[int, Value] = dict(zip(graph.inputs, operands, strict=True))
+        here = self.locate()
+        for node in graph.nodes:
+            if node.id not in values:
+                with self.marked(node.role._replace(of=None), node.locs or here):
+                    values[node.id] = self.add(
+                        node.op, [values[i] for i in node.operands], **node.attrs
+                    )
+        return [values[i] for i in graph.outputs]
+
+
+class Value:
+    """A handle on a node of a builder, with the IR's own operators.
+
+    Rules are written with it: operands must agree in dtype and shape; a Python number is
+    a constant of the dtype and shape of the other side.
+    """
+
+    __slots__ = ("builder", "node")
+
+    def __init__(self, builder: Builder, node: Node) -> None:
+        self.builder = builder
+        self.node = node
+
+    @property
+    def id(self) -> int:
+        return self.node.id
+
+    @property
+    def type(self) -> TensorType:
+        return self.node.type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.type.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.node.type.dtype
+
+    @property
+    def operands(self) -> list[Value]:
+        return [self.builder.value(i) for i in self.node.operands]
+
+    def __repr__(self) -> str:
+        return f"%{self.id} = {self.node.op.name} : {self.type}"
+
+    def _with(self, name: str, other: Value | float, swap: bool = False) -> Value:
+        from gradc.ir import ops
+
+        right = other if isinstance(other, Value) else ops.full_like(self, other)
+        pair = (right, self) if swap else (self, right)
+        return self.builder.add(ops.REGISTRY[name], pair)
+
+    def __add__(self, other: Value | float) -> Value:
+        return self._with("add", other)
+
+    def __radd__(self, other: float) -> Value:
+        return self._with("add", other, swap=True)
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self._with("sub", other)
+
+    def __rsub__(self, other: float) -> Value:
+        return self._with("sub", other, swap=True)
+
+    def __mul__(self, other: Value | float) -> Value:
+        return self._with("mul", other)
+
+    def __rmul__(self, other: float) -> Value:
+        return self._with("mul", other, swap=True)
+
+    def __truediv__(self, other: Value | float) -> Value:
+        return self._with("div", other)
+
+    def __rtruediv__(self, other: float) -> Value:
+        return self._with("div", other, swap=True)
+
+    def __pow__(self, other: Value | float) -> Value:
+        return self._with("pow", other)
+
+    def __neg__(self) -> Value:
+        from gradc.ir import ops
+
+        return ops.neg(self)
+
+    def __gt__(self, other: Value | float) -> Value:
+        return self._with("gt", other)
+
+    def __ge__(self, other: Value | float) -> Value:
+        return self._with("ge", other)
+
+    def __lt__(self, other: Value | float) -> Value:
+        return self._with("lt", other)
+
+    def __le__(self, other: Value | float) -> Value:
+        return self._with("le", other)
