@@ -53,7 +53,7 @@ def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:
 
 def scratch_bytes(spec: Gemm, target: Target) -> int:
     """The workspace, in bytes, that :func:`emit` needs for packed panels of B; 0 if none."""
-    if strategy(spec, target) == "blas":
+    if strategy(spec, target) == "blas" or 0 in (spec.m, spec.n):
         return 0
     return _form(spec, target).packed_bytes
 

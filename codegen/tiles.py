@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power, parts
-from gradc.codegen.llvm import Val, vector
-from gradc.codegen.llvm import Builder
+from gradc.codegen.llvm import Builder, Val, lanes_of, vector
 from gradc.codegen.targets import Target
 
 #: Terms summed one after the other before they are added to a total: bounds the rounding error.
@@ -32,6 +30,11 @@ class Place(NamedTuple):
 Epilogue = Callable[[Builder, Val, Place], Val]
 
 
+#: Accumulators so far; None before the first term.
+Sums = list[Val] | None
+Origin = TypeVar("Origin")
+
+
 @dataclass(frozen=True)
 class Form:
     """A product as it will be emitted: tiles of ``rows`` x ``cols`` vectors (dot: x scalars)."""
@@ -41,7 +44,7 @@ class Form:
     k: int
     ta: bool
     tb: bool
-    kind: Literal["straight", "outer", "dot"]
+    kind: Literal["outer", "registers", "dot"]
     rows: int
     cols: int
     row_block: int
@@ -53,8 +56,8 @@ def choose(m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Ta
     lanes = target.lanes(itemsize)
     registers = 16 if target.width == 32 else 32
     vectors = -(-n // lanes)
-    if m * vectors * k <= 128 and m * vectors <= 32:
-        return Form(m, n, k, ta, tb, "straight", m, vectors, m, 0)
+    if tb and m * vectors * k <= 128 and k * vectors <= 16:
+        return Form(m, n, k, ta, tb, "registers", min(m, 16 // vectors), vectors, m, 0)
     if tb and not ta and m < 8:
         rows = min(m, 4)
         cols = min(n, max(1, (16 if registers == 32 else 8) // rows))
@@ -116,8 +119,8 @@ class Kernel:
     def emit(self, a: Val, b_: Val, c: Val) -> None:
         """The whole product, from pointers to the operands and the result."""
         match self.form.kind:
-            case "straight":
-                self._straight(a, b_, c)
+            case "registers":
+                self._registers(a, b_, c)
             case "dot":
                 self._dot(a, b_, c)
             case "outer":
@@ -126,197 +129,286 @@ class Kernel:
                     b_ = self.scratch
                 self._outer(a, b_, c)
 
-    # -- everything unrolled ---------------------------------------------------------------------
-
-    def _straight(self, a: Val, b_: Val, c: Val) -> None:
-        f, x = self.form, self.x
-        cols = parts(f.n, x.full)
-        panel = [self._column(b_, part) for part in cols]
-        for i in range(f.m):
-            row: list[Val | None] = [None] * len(cols)
-            for kk in range(f.k):
-                scalar = x.b.load(self._a(a, i, kk), x.elem, x.itemsize)
-                for j, part in enumerate(cols):
-                    row[j] = x.madd(x.b.splat(scalar, part.lanes), panel[j][kk], row[j])
-            for part, acc in zip(cols, row, strict=True):
-                done = acc or x.b.const(0, vector(x.elem, part.lanes))
-                self._store(done, c, x.b.i64(i), x.b.i64(part.offset), part.used)
-
-    def _column(self, b_: Val, part: Part) -> list[Val]:
-        """The k vectors of one column of vectors of B, in registers."""
-        f, x = self.form, self.x
-        if not f.tb:
-            return [
-                x.load(x.at(b_, kk * f.n + part.offset), part.lanes, part.used)
-                for kk in range(f.k)
-            ]
-        out: list[Val] = []
-        for block in parts(f.k, part.lanes):
-            rows = [
-                x.load(x.at(b_, (part.offset + j) * f.k + block.offset), part.lanes, block.used)
-                for j in range(part.used)
-            ]
-            blank = x.b.const(0, vector(x.elem, part.lanes))
-            square = x.transpose([*rows, *[blank] * (part.lanes - part.used)])
-            out += square[: block.used]
-        return out
-
     # -- tiles of C in registers -----------------------------------------------------------------
 
     def _outer(self, a: Val, b_: Val, c: Val) -> None:
-        f, x, b = self.form, self.x, self.x.b
-        cols = parts(f.n, x.full)
-        whole = len(cols) // f.cols
-        # A last vector that is partly used belongs to a panel of its own kind.
-        if whole and f.n % x.full and len(cols) % f.cols == 0:
-            whole -= 1
-        rest = [p._replace(offset=p.offset - whole * f.cols * x.full) for p in cols[whole * f.cols :]]
-
-        def panels(low: Val, high: Val) -> None:
-            if whole:
-                with b.loop(b.i64(0), b.i64(whole * f.cols * x.full), f.cols * x.full) as panel:
-                    panel.next = []
-                    self._panel(a, b_, c, cols[: f.cols], panel.index, low, high)
-            if rest:
-                self._panel(a, b_, c, rest, b.i64(whole * f.cols * x.full), low, high)
-
+        f, b = self.form, self.x.b
         if f.row_block >= f.m:
-            panels(b.i64(0), b.i64(f.m))
+            self._panels(a, b_, c, b.i64(0), b.i64(f.m))
             return
         with b.loop(b.i64(0), b.i64(f.m), f.row_block) as block:
             block.next = []
             end = b.add(block.index, b.i64(f.row_block))
-            panels(block.index, b.intrinsic("smin", "i64", [end, b.i64(f.m)]))
+            self._panels(a, b_, c, block.index, b.intrinsic("smin", "i64", [end, b.i64(f.m)]))
+
+    def _panels(self, a: Val, b_: Val, c: Val, low: Val, high: Val) -> None:
+        """Rows ``low .. high`` of C, panel by panel of B."""
+        f, b = self.form, self.x.b
+        whole, full, rest = self._panel_parts()
+        if whole:
+            with b.loop(b.i64(0), b.i64(whole), f.cols * self.x.full) as panel:
+                panel.next = []
+                self._panel(a, b_, c, full, panel.index, low, high)
+        if rest:
+            self._panel(a, b_, c, rest, b.i64(whole), low, high)
+
+    def _panel_parts(self) -> tuple[int, list[Part], list[Part]]:
+        """The columns in whole panels of full vectors, such a panel, and the panel that is left."""
+        f, lanes = self.form, self.x.full
+        width = f.cols * lanes
+        whole = f.n - f.n % width
+        return whole, parts(width, lanes), parts(f.n - whole, lanes)
 
     def _panel(
         self, a: Val, b_: Val, c: Val, cols: Sequence[Part], col: Val, low: Val, high: Val
     ) -> None:
         """Rows ``low .. high`` of a panel: whole tiles, then the rows that are left."""
         f, x, b = self.form, self.x, self.x.b
-        if f.tb:
-            pb, ld = x.step(b_, col, f.k), sum(part.lanes for part in cols)
+        pb = x.step(b_, col, f.k if f.tb else 1)
+        left = f.m % f.rows
+        blocked = f.row_block < f.m
+        if blocked:
+            stop = b.intrinsic("smin", "i64", [high, b.i64(f.m - left)])
         else:
-            pb, ld = x.step(b_, col, 1), f.n
-        tiled = f.m - f.m % f.rows
-        if tiled == f.rows and f.row_block >= f.m:
-            self._tile_of(a, pb, c, f.rows, cols, ld, b.i64(0), col)
-        elif tiled:
-            stop = b.i64(tiled)
-            if high.ref.startswith("%"):
-                stop = b.intrinsic("smin", "i64", [high, stop])
+            stop = b.i64(f.m - left)
+        if f.m // f.rows == 1:
+            self._tile(a, pb, c, f.rows, cols, low, col)
+        elif f.m > left:
             with b.loop(low, stop, f.rows) as row:
                 row.next = []
-                self._tile_of(a, pb, c, f.rows, cols, ld, row.index, col)
-        if f.m > tiled:
-            at = b.i64(tiled)
-            if high.ref.startswith("%"):
-                with b.if_(b.icmp("eq", high, b.i64(f.m))):
-                    self._tile_of(a, pb, c, f.m - tiled, cols, ld, at, col)
-                    b.line("; rows left")
-            else:
-                self._tile_of(a, pb, c, f.m - tiled, cols, ld, at, col)
+                self._tile(a, pb, c, f.rows, cols, row.index, col)
+        if left and blocked:
+            with b.if_(b.icmp("eq", high, b.i64(f.m))):
+                self._tile(a, pb, c, left, cols, b.i64(f.m - left), col)
+        elif left:
+            self._tile(a, pb, c, left, cols, b.i64(f.m - left), col)
 
-    def _tile_of(
-        self,
-        a: Val,
-        pb: Val,
-        c: Val,
-        rows: int,
-        cols: Sequence[Part],
-        ld: int,
-        row: Val,
-        col: Val,
+    def _tile(
+        self, a: Val, pb: Val, c: Val, rows: int, cols: Sequence[Part], row: Val, col: Val
     ) -> None:
-        f, x, b = self.form, self.x, self.x.b
+        """One tile of C; pb is the panel of B that starts at column ``col``."""
+        f, x = self.form, self.x
         pa = x.step(a, row, 1 if f.ta else f.k)
-        accs = self._sums(pa, pb, rows, cols, ld)
-        for i in range(rows):
-            at_row = self._plus(row, i)
-            for j, part in enumerate(cols):
-                at_col = self._plus(col, part.offset)
-                self._store(accs[i * len(cols) + j], c, at_row, at_col, part.used)
+        ld = sum(part.lanes for part in cols) if f.tb else f.n
 
-    def _sums(
-        self, pa: Val, pb: Val, rows: int, cols: Sequence[Part], ld: int
-    ) -> list[Val]:
-        """The accumulators of a tile, row by row, summed over all of k."""
-        f, x, b = self.form, self.x, self.x.b
-        tile = rows * len(cols)
-        zeros = [b.const(0, vector(x.elem, part.lanes)) for _ in range(rows) for part in cols]
+        def origin(index: Val) -> tuple[Val, Val]:
+            return x.step(pa, index, f.m if f.ta else 1), x.step(pb, index, ld)
 
-        def term(accs: list[Val] | None, qa: Val, qb: Val, kk: int) -> list[Val]:
-            """Add the outer product of column kk of A and row kk of B, from qa and qb on."""
-            out = []
+        def term(sums: Sums, at: tuple[Val, Val], kk: int) -> list[Val]:
+            qa, qb = at
             panel = [
                 x.load(x.at(qb, kk * ld + p.offset), p.lanes, p.lanes if f.tb else p.used)
                 for p in cols
             ]
-            for i in range(rows):
-                scalar = b.load(self._a(qa, i, kk), x.elem, x.itemsize)
-                for j, part in enumerate(cols):
-                    acc = accs[i * len(cols) + j] if accs else None
-                    out.append(x.madd(b.splat(scalar, part.lanes), panel[j], acc))
-            return out
+            return self._rank_one(sums, qa, kk, rows, panel)
 
-        if tile * f.k <= 64:
-            sums: list[Val] | None = None
+        zeros = [x.b.const(0, vector(x.elem, part.lanes)) for _ in range(rows) for part in cols]
+        self._store_tile(self._accumulate(zeros, f.k, origin, term), c, rows, cols, row, col)
+
+    def _rank_one(
+        self, sums: Sums, qa: Val, kk: int, rows: int, panel: Sequence[Val]
+    ) -> list[Val]:
+        """Add column kk of op(A), from qa on, times the row of B in ``panel``."""
+        f, x = self.form, self.x
+        out: list[Val] = []
+        for i in range(rows):
+            at = x.at(qa, kk * f.m + i if f.ta else i * f.k + kk)
+            scalar = x.b.load(at, x.elem, x.itemsize)
+            for vec in panel:
+                acc = sums[len(out)] if sums else None
+                out.append(x.madd(x.b.splat(scalar, lanes_of(vec.ty)), vec, acc))
+        return out
+
+    def _store_tile(
+        self, sums: Sequence[Val], c: Val, rows: int, cols: Sequence[Part], row: Val, col: Val
+    ) -> None:
+        places = [(i, part) for i in range(rows) for part in cols]
+        for (i, part), acc in zip(places, sums, strict=True):
+            self._store(acc, c, self._plus(row, i), self._plus(col, part.offset), part.used)
+
+    def _registers(self, a: Val, b_: Val, c: Val) -> None:
+        """Few terms of a transposed B: turn it in registers, then everything is straight-line."""
+        f, x, b = self.form, self.x, self.x.b
+        cols = parts(f.n, x.full)
+        columns = [self._turned(b_, part) for part in cols]
+        for start in range(0, f.m, f.rows):
+            rows = min(f.rows, f.m - start)
+            pa = x.at(a, start * (1 if f.ta else f.k))
+            sums: Sums = None
             for kk in range(f.k):
-                sums = term(sums, pa, pb, kk)
-            return sums or zeros
+                sums = self._rank_one(sums, pa, kk, rows, [column[kk] for column in columns])
+            self._store_tile(sums or [], c, rows, cols, b.i64(start), b.i64(0))
 
+    def _turned(self, b_: Val, part: Part) -> list[Val]:
+        """The k vectors of one column of vectors of a transposed B."""
+        f, x = self.form, self.x
+        out: list[Val] = []
+        blank = Val("poison", vector(x.elem, part.lanes))
+        for block in parts(f.k, part.lanes):
+            rows = [
+                x.load(x.at(b_, (part.offset + j) * f.k + block.offset), part.lanes, block.used)
+                for j in range(part.used)
+            ]
+            square = x.transpose([*rows, *[blank] * (part.lanes - part.used)])
+            out += square[: block.used]
+        return out
+
+    # -- sums over k -----------------------------------------------------------------------------
+
+    def _accumulate(
+        self,
+        zeros: Sequence[Val],
+        steps: int,
+        origin: Callable[[Val], Origin],
+        term: Callable[[Sums, Origin, int], list[Val]],
+    ) -> list[Val]:
+        """The sum of terms ``0 .. steps``: ``term(sums, at, u)`` adds the term u after ``at``.
+
+        Few terms are straight-line; a loop is unrolled until its adds can hide their latency,
+        and a long one is cut into blocks with totals.
+        """
+        b, x = self.x.b, self.x
+        tile = len(zeros)
+        sums: Sums = None
+        if tile * steps <= 64:
+            start = origin(b.i64(0))
+            for step in range(steps):
+                sums = term(sums, start, step)
+            return sums or list(zeros)
         unroll = max(1, 16 // tile)
         chains = min(unroll, max(1, 8 // tile))
-        even = f.k - f.k % unroll
+        even = steps - steps % unroll
 
-        def chunk(start: Val, stop: Val) -> list[Val]:
-            with b.loop(start, stop, unroll, carried=zeros * chains) as loop:
-                qa = x.step(pa, loop.index, f.m if f.ta else 1)
-                qb = x.step(pb, loop.index, ld)
+        def chunk(low: Val, high: Val) -> list[Val]:
+            with b.loop(low, high, unroll, carried=list(zeros) * chains) as loop:
+                at = origin(loop.index)
                 sets = [loop.carried[s * tile : (s + 1) * tile] for s in range(chains)]
-                for kk in range(unroll):
-                    sets[kk % chains] = term(sets[kk % chains], qa, qb, kk)
-                loop.next = [acc for s in sets for acc in s]
-            sets = [loop.results[s * tile : (s + 1) * tile] for s in range(chains)]
-            while len(sets) > 1:
-                pairs = zip(sets[::2], sets[1::2], strict=False)
-                odd = [sets[-1]] if len(sets) % 2 else []
-                sets = [[x.add(p, q) for p, q in zip(s, t, strict=True)] for s, t in pairs] + odd
-            return sets[0]
+                for u in range(unroll):
+                    sets[u % chains] = term(sets[u % chains], at, u)
+                loop.next = [acc for accs in sets for acc in accs]
+            total, *others = (loop.results[s * tile : (s + 1) * tile] for s in range(chains))
+            for other in others:
+                total = [x.add(p, q) for p, q in zip(total, other, strict=True)]
+            return total
 
-        if f.k <= 2 * BLOCK:
+        if steps <= 2 * BLOCK:
             sums = chunk(b.i64(0), b.i64(even))
         else:
-            length = BLOCK // unroll * unroll
-            with b.loop(b.i64(0), b.i64(even), length, carried=zeros) as blocks:
-                end = b.add(blocks.index, b.i64(length))
-                part_sums = chunk(blocks.index, b.intrinsic("smin", "i64", [end, b.i64(even)]))
-                blocks.next = [x.add(p, q) for p, q in zip(blocks.carried, part_sums, strict=True)]
+            with b.loop(b.i64(0), b.i64(even), BLOCK // unroll * unroll, carried=zeros) as blocks:
+                end = b.add(blocks.index, b.i64(BLOCK // unroll * unroll))
+                some = chunk(blocks.index, b.intrinsic("smin", "i64", [end, b.i64(even)]))
+                blocks.next = [x.add(p, q) for p, q in zip(blocks.carried, some, strict=True)]
             sums = blocks.results
-        for kk in range(even, f.k):
-            sums = term(sums, pa, pb, kk)
+        rest = origin(b.i64(even))
+        for u in range(steps - even):
+            sums = term(sums, rest, u)
         return sums
 
     # -- B transposed ----------------------------------------------------------------------------
 
     def _pack(self, b_: Val) -> None:
-        """Copy B ``[n, k]`` into panels ``[k, columns]`` of scratch, one after the other."""
+        """Copy B ``[n, k]`` to scratch, panel after panel ``[k, columns]`` of whole vectors."""
         f, x, b = self.form, self.x, self.x.b
-        cols = parts(f.n, x.full)
-        for start in range(0, len(cols), f.cols):
-            panel = cols[start : start + f.cols]
-            raise NotImplementedError(panel, ceil_power, math, b, b_)
+        whole, full, rest = self._panel_parts()
+        if whole:
+            width = f.cols * x.full
+            with b.loop(b.i64(0), b.i64(whole), width) as panel:
+                panel.next = []
+                source, to = (x.step(p, panel.index, f.k) for p in (b_, self.scratch))
+                self._pack_panel(source, to, full)
+        if rest:
+            self._pack_panel(x.at(b_, whole * f.k), x.at(self.scratch, whole * f.k), rest)
+
+    def _pack_panel(self, source: Val, to: Val, cols: Sequence[Part]) -> None:
+        f, x, b = self.form, self.x, self.x.b
+        width = sum(part.lanes for part in cols)
+        used = sum(part.used for part in cols)
+        square = min(8, *(part.lanes for part in cols))
+        whole = used - used % square
+        if whole:
+            with b.loop(b.i64(0), b.i64(whole), square) as group:
+                group.next = []
+                rows = x.step(source, group.index, f.k)
+                self._pack_rows(rows, x.step(to, group.index, 1), square, square, width)
+        if used > whole:
+            rows = x.at(source, whole * f.k)
+            self._pack_rows(rows, x.at(to, whole), used - whole, square, width)
+
+    def _pack_rows(self, source: Val, to: Val, used: int, square: int, width: int) -> None:
+        """``used`` rows of B as columns of the panel, in square blocks along k."""
+        f, x, b = self.form, self.x, self.x.b
+        blank = Val("poison", vector(x.elem, square))
+
+        def block(index: Val, terms: int) -> None:
+            at, into = x.step(source, index, 1), x.step(to, index, width)
+            rows = [x.load(x.at(at, j * f.k), square, terms) for j in range(used)]
+            turned = x.transpose([*rows, *[blank] * (square - used)])
+            for kk in range(terms):
+                x.store(turned[kk], x.at(into, kk * width), square)
+
+        left = f.k % square
+        if f.k > left:
+            with b.loop(b.i64(0), b.i64(f.k - left), square) as along:
+                along.next = []
+                block(along.index, square)
+        if left:
+            block(b.i64(f.k - left), left)
 
     # -- dot products along k --------------------------------------------------------------------
 
     def _dot(self, a: Val, b_: Val, c: Val) -> None:
-        raise NotImplementedError
+        """Few rows times a transposed B: both are contiguous along k, the lanes are summed last."""
+        f, x, b = self.form, self.x, self.x.b
+        for start in range(0, f.m, f.rows):
+            rows = min(f.rows, f.m - start)
+            pa, row = x.at(a, start * f.k), b.i64(start)
+            whole = f.n - f.n % f.cols
+            if whole == f.cols:
+                self._dot_tile(pa, b_, c, rows, f.cols, row, b.i64(0))
+            elif whole:
+                with b.loop(b.i64(0), b.i64(whole), f.cols) as col:
+                    col.next = []
+                    self._dot_tile(pa, b_, c, rows, f.cols, row, col.index)
+            if f.n > whole:
+                self._dot_tile(pa, b_, c, rows, f.n - whole, row, b.i64(whole))
+
+    def _dot_tile(
+        self, pa: Val, b_: Val, c: Val, rows: int, cols: int, row: Val, col: Val
+    ) -> None:
+        f, x, b = self.form, self.x, self.x.b
+        lanes = min(x.full, ceil_power(f.k))
+        pb = x.step(b_, col, f.k)
+
+        def origin(index: Val) -> tuple[Val, Val]:
+            return x.step(pa, index, lanes), x.step(pb, index, lanes)
+
+        def terms(sums: Sums, at: tuple[Val, Val], u: int, used: int) -> list[Val]:
+            qa, qb = at
+            left = [x.load(x.at(qa, i * f.k + u * lanes), lanes, used) for i in range(rows)]
+            out: list[Val] = []
+            for j in range(cols):
+                right = x.load(x.at(qb, j * f.k + u * lanes), lanes, used)
+                for vec in left:
+                    out.append(x.madd(vec, right, sums[len(out)] if sums else None))
+            return out
+
+        steps, tail = divmod(f.k, lanes)
+        zeros = [b.const(0, vector(x.elem, lanes))] * (rows * cols)
+        sums: Sums = None
+        if steps:
+            sums = self._accumulate(
+                zeros, steps, origin, lambda sums, at, u: terms(sums, at, u, lanes)
+            )
+        if tail:
+            sums = terms(sums, origin(b.i64(steps)), 0, tail)
+        assert sums is not None
+        for i in range(rows):
+            for part in parts(cols, lanes):
+                some = sums[part.offset * rows + i : (part.offset + part.used) * rows : rows]
+                done = x.reduce(some, part.lanes)
+                self._store(done, c, self._plus(row, i), self._plus(col, part.offset), part.used)
 
     # -- shared ------------------------------------------------------------------------------------
-
-    def _a(self, pa: Val, i: int, kk: int) -> Val:
-        """The address of row i, column kk of op(A), from pa on."""
-        f = self.form
-        return self.x.at(pa, kk * f.m + i if f.ta else i * f.k + kk)
 
     def _plus(self, index: Val, offset: int) -> Val:
         if not index.ref.startswith("%"):
@@ -327,6 +419,6 @@ class Kernel:
         """Apply the epilogue to a finished vector of C and store it."""
         x, b = self.x, self.x.b
         if self.epilogue is not None:
-            row_, col_ = (col, row) if self.columns == 1 else (row, col)
-            acc = self.epilogue(b, acc, Place(self.batch, row_, col_, used))
+            place = (col, row) if self.columns == 1 else (row, col)
+            acc = self.epilogue(b, acc, Place(self.batch, *place, used))
         x.store(acc, x.step(x.step(c, row, self.form.n), col, 1), used)
