@@ -117,19 +117,19 @@ class Lanes:
         ``lanes`` is a power of two, at least ``len(values)`` and at most the lanes of each; each
         round adds two interleaved halves, so the order of addition is a tree.
         """
-        b, ty = self.b, values[0].ty
-        n = lanes_of(ty)
-        rows = [*values, *[Val("poison", ty)] * (lanes - len(values))]
+        b, n = self.b, lanes_of(values[0].ty)
+        rows = [*values, *[values[-1]] * (lanes - len(values))]
         width = 1
         while len(rows) > 1:
-            even = [n * (i // width % 2) + i // (2 * width) * 2 * width + i % width for i in range(n)]
-            odd = [i + width for i in even]
-            rows = [
-                self.add(b.shuffle(x, y, even), b.shuffle(x, y, odd))
-                if x.ref != "poison"
-                else x
-                for x, y in zip(rows[::2], rows[1::2], strict=True)
+            even = [
+                n * (i // width % 2) + i // (2 * width) * 2 * width + i % width for i in range(n)
             ]
+            odd = [i + width for i in even]
+            sums: dict[tuple[Val, Val], Val] = {}
+            for pair in zip(rows[::2], rows[1::2], strict=True):
+                if pair not in sums:
+                    sums[pair] = self.add(b.shuffle(*pair, even), b.shuffle(*pair, odd))
+            rows = [sums[pair] for pair in zip(rows[::2], rows[1::2], strict=True)]
             width *= 2
         (total,) = rows
         while n > lanes:

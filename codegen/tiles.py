@@ -243,7 +243,7 @@ class Kernel:
         """The k vectors of one column of vectors of a transposed B."""
         f, x = self.form, self.x
         out: list[Val] = []
-        blank = Val("poison", vector(x.elem, part.lanes))
+        blank = x.b.const(0, vector(x.elem, part.lanes))
         for block in parts(f.k, part.lanes):
             rows = [
                 x.load(x.at(b_, (part.offset + j) * f.k + block.offset), part.lanes, block.used)
@@ -335,9 +335,12 @@ class Kernel:
             self._pack_rows(rows, x.at(to, whole), used - whole, square, width)
 
     def _pack_rows(self, source: Val, to: Val, used: int, square: int, width: int) -> None:
-        """``used`` rows of B as columns of the panel, in square blocks along k."""
+        """``used`` rows of B as columns of the panel, in square blocks along k.
+
+        Columns that pad the panel are zero: garbage could be subnormal, and slow.
+        """
         f, x, b = self.form, self.x, self.x.b
-        blank = Val("poison", vector(x.elem, square))
+        blank = b.const(0, vector(x.elem, square))
 
         def block(index: Val, terms: int) -> None:
             at, into = x.step(source, index, 1), x.step(to, index, width)
