@@ -171,7 +171,7 @@ class Kernel:
             stop = b.intrinsic("smin", "i64", [high, b.i64(f.m - left)])
         else:
             stop = b.i64(f.m - left)
-        if f.m // f.rows == 1:
+        if f.m // f.rows == 1 and not blocked:
             self._tile(a, pb, c, f.rows, cols, low, col)
         elif f.m > left:
             with b.loop(low, stop, f.rows) as row:
