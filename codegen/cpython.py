@@ -41,14 +41,12 @@ _PYTHON_FUNCTIONS = (
     "PyEval_RestoreThread",
     "PyEval_SaveThread",
     "PyList_New",
-    "PyList_SetItem",
     "PyLong_AsLongLongAndOverflow",
     "PyLong_FromLongLong",
     "PyMem_RawFree",
     "PyMem_RawMalloc",
     "PyObject_Vectorcall",
     "PyTuple_New",
-    "PyTuple_SetItem",
     "Py_DecRef",
     "Py_IncRef",
 )
@@ -56,7 +54,11 @@ _PYTHON_FUNCTIONS = (
 
 @dataclass(frozen=True)
 class Layout:
-    """Byte offsets into objects: ``ob_type``, the fields of an ndarray, of a dtype, of a scalar."""
+    """Byte offsets into objects: ``ob_type``; the fields of an ndarray, of its dtype, of a scalar.
+
+    ``tuple_items`` is where a tuple's items begin, ``list_items`` where a list has the address of
+    its items.
+    """
 
     type: int
     data: int
@@ -67,6 +69,8 @@ class Layout:
     byteorder: int
     type_num: int
     scalar: int
+    tuple_items: int
+    list_items: int
 
 
 @functools.cache
@@ -91,9 +95,11 @@ def layout() -> Layout | None:
         byteorder=header + 10,
         type_num=header + 12,
         scalar=header,
+        tuple_items=tuple.__basicsize__,
+        list_items=header + 8,
     )
-    holds = _dtypes_hold(found) and _arrays_hold(found) and _scalars_hold(found)
-    return found if holds and _numpy_functions() else None
+    probes = (_dtypes_hold, _arrays_hold, _scalars_hold, _containers_hold)
+    return found if all(probe(found) for probe in probes) and _numpy_functions() else None
 
 
 def supported() -> bool:
@@ -215,3 +221,16 @@ def _scalars_hold(at: Layout) -> bool:
         if ctypes.string_at(id(scalar) + at.scalar, value.itemsize) != value.tobytes():
             return False
     return True
+
+
+def _containers_hold(at: Layout) -> bool:
+    a, b = object(), object()
+    pair, items = (a, b), [a, b]
+    found = [_pointer(id(pair) + at.tuple_items + 8 * k) for k in (0, 1)]
+    if found != [id(a), id(b)]:
+        return False
+    # The length stands before the address of the items: anything else is not followed.
+    at_items = _pointer(id(items) + at.list_items)
+    if _pointer(id(items) + at.list_items - 8) != 2 or not at_items:
+        return False
+    return [_pointer(at_items + 8 * k) for k in (0, 1)] == [id(a), id(b)]

@@ -1,0 +1,153 @@
+"""From a loaded module with an entry point to a Python callable."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import BuiltinFunctionType
+from typing import Any
+
+from gradc.codegen import cpython, jit
+from gradc.codegen.entry import EntrySpec, dict_keys
+from gradc.codegen.llvm import Module
+
+_METH_FASTCALL, _METH_KEYWORDS = 0x0080, 0x0002
+
+
+def _python(name: str, result: Any, *params: Any) -> Any:
+    """A function of Python's C API, called with the GIL and with its exceptions raised."""
+    return ctypes.PYFUNCTYPE(result, *params)((name, ctypes.pythonapi))
+
+
+_incref = _python("Py_IncRef", None, ctypes.py_object)
+_decref = _python("Py_DecRef", None, ctypes.c_void_p)
+_free = _python("PyMem_RawFree", None, ctypes.c_void_p)
+_capsule_pointer = _python(
+    "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
+)
+_new_capsule = _python(
+    "PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
+)
+_new_builtin = _python(
+    "PyCFunction_NewEx", ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
+)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """The Python callables of an entry point. What they return or raise is what its caller gets.
+
+    ``slow(*args, **kwargs)`` takes every call that no specialisation fits;
+    ``failed(status, args)`` a kernel's nonzero status, with the tuple of arguments;
+    ``rebuild(leaves)`` makes the result where ``ResultSpec.rebuild`` asks for it.
+    """
+
+    slow: Callable[..., object]
+    failed: Callable[[int, tuple[Any, ...]], object]
+    rebuild: Callable[[tuple[Any, ...]], object] | None = None
+
+
+def exports(name: str = "entry") -> tuple[str, ...]:
+    """The symbols of an entry point that :class:`Entry` needs."""
+    return name, f"{name}_next", f"{name}_workspace"
+
+
+def externals(spec: EntrySpec, hooks: Hooks) -> dict[str, int]:
+    """Addresses by name of all that an entry of this specification may refer to.
+
+    The objects are kept alive by the :class:`Entry` of the same specification and hooks.
+    """
+    own: dict[str, object] = {"slow": hooks.slow, "failed": hooks.failed, "rebuild": hooks.rebuild}
+    own |= {f"key {k}": key for k, key in enumerate(dict_keys(spec.results.structure))}
+    return cpython.addresses() | {name: id(thing) for name, thing in own.items()}
+
+
+def load_entry(
+    module: Module,
+    spec: EntrySpec,
+    hooks: Hooks,
+    others: Mapping[str, int] | None = None,
+    name: str = "entry",
+) -> Entry:
+    """Compile a module for this machine; ``others`` has the addresses that its kernel asks for."""
+    known = {**(others or {}), **externals(spec, hooks)}
+    table = {wanted: known[wanted] for wanted in module.externals}
+    return Entry(jit.load(str(module), exports(name), table), spec, hooks, name)
+
+
+class _Code:
+    """A loaded library and the workspace that its entry has laid by."""
+
+    def __init__(self, library: jit.Library, name: str) -> None:
+        self.library = library
+        self.workspace = library.address(f"{name}_workspace")
+
+    def __del__(self) -> None:
+        _free(ctypes.c_void_p.from_address(self.workspace).value)
+
+
+def _drop(capsule: int) -> None:
+    _decref(_capsule_pointer(capsule, None))
+
+
+_destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_drop)
+
+
+def _hidden(thing: object) -> object:
+    """A capsule that owns a reference to ``thing`` and does not show it to the cycle collector.
+
+    The collector runs the finalisers of everything in a dead cycle before it frees any of it: a
+    finaliser that calls the compiled function must not find its code unloaded by the library's.
+    A capsule is freed with the last that holds it.
+    """
+    _incref(thing)
+    capsule: object = _new_capsule(id(thing), None, _destructor)
+    return capsule
+
+
+class Entry:
+    """A loaded entry point; it owns all that its code refers to.
+
+    The code may run as long as the entry, one that it was linked from, or a callable made
+    of it is referenced. ``address`` is that of the native function.
+    """
+
+    def __init__(
+        self, library: jit.Library, spec: EntrySpec, hooks: Hooks, name: str = "entry"
+    ) -> None:
+        self.spec = spec
+        self.hooks = hooks
+        self.address = library.address(name)
+        self._code = _hidden(_Code(library, name))
+        self._next = ctypes.c_void_p.from_address(library.address(f"{name}_next"))
+        self._slow = self._next.value
+        self._linked: list[Entry] = []
+
+    def link(self, following: Entry | None) -> None:
+        """Where to go when a guard misses: to another entry, or (None) to ``hooks.slow``.
+
+        An entry once linked stays alive with this one: a thread may still be in its kernel.
+        """
+        if following is not None and following not in self._linked:
+            self._linked.append(following)
+        self._next.value = following.address if following else self._slow
+
+    def builtin(self, name: str, doc: str | None = None) -> BuiltinFunctionType:
+        """A Python built-in function that calls this entry, and keeps it alive.
+
+        The method definition is in ``bytes`` objects of a tuple: neither has anything that the
+        cycle collector could clear before the function itself goes.
+        """
+        texts = [name.encode(), (doc or "").encode()]
+        name_at, doc_at = map(_data_of, texts)
+        flags = _METH_FASTCALL | _METH_KEYWORDS
+        definition = struct.pack("PPiP", name_at, self.address, flags, doc_at if doc else 0)
+        keep = (self, self._code, definition, *texts)
+        made: BuiltinFunctionType = _new_builtin(_data_of(definition), keep, None)
+        return made
+
+
+def _data_of(text: bytes) -> int:
+    return ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value or 0
