@@ -148,7 +148,7 @@ class _Emitter:
         self.name = name
         self.owned: list[Val] = []
         self.leaves: list[Val] = []
-        self.fills: list[tuple[Val, list[Val]]] = []  # where items are to go, and which
+        self.fills: list[tuple[Val, list[Val]]] = []  # addresses of items
         self.keys = count()
 
     def emit(self, kernel: str) -> None:
@@ -271,9 +271,9 @@ class _Emitter:
                 del spare[v]
             else:
                 b.incref(v)
-        for items, children in self.fills:
+        for places, children in self.fills:
             for k, child in enumerate(children):
-                b.store(child, b.gep(items, "ptr", b.i64(k)), 8)
+                b.store(child, b.gep(places, "ptr", b.i64(k)), 8)
         for v in spare:
             b.decref(v)
         if spec.rebuild:
@@ -304,11 +304,11 @@ class _Emitter:
         function = "PyTuple_New" if isinstance(structure, tuple) else "PyList_New"
         made = self.own(b.api("ptr", function, b.i64(len(children))))
         if isinstance(structure, tuple):
-            items = b.gep(made, "i8", b.i64(b.at.tuple_items))
+            places = b.gep(made, "i8", b.i64(b.at.tuple_items))
         else:
-            items = b.field(made, b.at.list_items, "ptr")
+            places = b.field(made, b.at.list_items, "ptr")
         # Stored by hand: PyTuple_SetItem refuses a tuple that a dict holds already.
-        self.fills.append((items, children))
+        self.fills.append((places, children))
         return made
 
     # -- other ways out ------------------------------------------------------------------------
