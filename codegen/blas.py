@@ -46,10 +46,8 @@ def address(name: str) -> int:
 
 def _foreign_types(signature: str) -> list[str]:
     """The pointees of a capsule's signature that are neither char, int, nor its element type."""
-    pointees = re.findall(r"([\w ]+?) \*", signature.partition("(")[2])
-    return sorted(
-        {p.strip() for p in pointees if not re.fullmatch(r"char|int|float|double|.*_[sd]", p.strip())}
-    )
+    pointees = {p.strip() for p in re.findall(r"([\w ]+?) \*", signature.partition("(")[2])}
+    return sorted(p for p in pointees if not re.fullmatch(r"char|int|float|double|.*_[sd]", p))
 
 
 def emit_gemm(

@@ -16,8 +16,9 @@ import numpy as np
 from gradc.codegen import blas
 from gradc.codegen.lanes import Lanes
 from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.matmul_form import Form, choose
+from gradc.codegen.matmul_kernel import Epilogue, Kernel, Place
 from gradc.codegen.targets import Target
-from gradc.codegen.tiles import Epilogue, Form, Kernel, Place, choose
 
 __all__ = ["Epilogue", "Gemm", "Place", "emit", "externals", "scratch_bytes", "strategy"]
 

@@ -147,9 +147,10 @@ def test_long_sums_are_as_accurate_as_blas(dtype: str, shape: tuple[int, int, in
     del library
 
 
-def test_rows_are_blocked_for_the_cache() -> None:
+def test_rows_are_blocked_and_operands_packed_for_the_cache() -> None:
     small = dataclasses.replace(host(), l2=1 << 15)
     specs = [gemm("i4", 77, 40, 150, ta, tb) for ta, tb in FORMS]
+    specs += [gemm("i8", 131, 70, 203, ta, tb) for ta, tb in FORMS]
     library, functions = load(module(specs, small), len(specs))
     for spec, function in zip(specs, functions, strict=True):
         a, b = operands(spec)

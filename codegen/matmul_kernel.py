@@ -1,18 +1,18 @@
-"""The kernels of a matrix product: which form and tile a shape gets, and their emission."""
+"""The emitted kernels of a matrix product: tiles of C in registers, summed over k."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power, parts
 from gradc.codegen.llvm import Builder, Val, lanes_of, vector
-from gradc.codegen.targets import Target
+from gradc.codegen.matmul_form import Form
+from gradc.codegen.matmul_pack import Packing
 
 #: Terms summed one after the other before they are added to a total: bounds the rounding error.
 BLOCK = 256
-
 
 class Place(NamedTuple):
     """Where a vector of C stands: lane l is the element l places after ``(row, col)``, row-major.
@@ -33,73 +33,6 @@ Epilogue = Callable[[Builder, Val, Place], Val]
 #: Accumulators so far; None before the first term.
 Sums = list[Val] | None
 Origin = TypeVar("Origin")
-
-
-@dataclass(frozen=True)
-class Form:
-    """A product as it will be emitted: tiles of ``rows`` x ``cols`` vectors (dot: x scalars)."""
-
-    m: int
-    n: int
-    k: int
-    ta: bool
-    tb: bool
-    kind: Literal["outer", "registers", "dot"]
-    rows: int
-    cols: int
-    row_block: int
-    packed_bytes: int
-
-
-def choose(m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Target) -> Form:
-    """The form of a product, by shape."""
-    lanes = target.lanes(itemsize)
-    registers = 16 if target.width == 32 else 32
-    vectors = -(-n // lanes)
-    if tb and m * vectors * k <= 128 and k * vectors <= 16:
-        return Form(m, n, k, ta, tb, "registers", min(m, 16 // vectors), vectors, m, 0)
-    if tb and not ta and m < 8:
-        rows = min(m, 4)
-        cols = min(n, max(1, (16 if registers == 32 else 8) // rows))
-        return Form(m, n, k, ta, tb, "dot", rows, cols, m, 0)
-    rows, cols = _tile(m, vectors, k, registers)
-    packed = _padded(n, lanes) * k * itemsize if tb else 0
-    fitting = max(rows, target.l2 // 4 // (k * itemsize or 1) // rows * rows)
-    row_block = fitting if vectors > cols and fitting < m else m
-    return Form(m, n, k, ta, tb, "outer", rows, cols, row_block, packed)
-
-
-def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int]:
-    """Rows and column vectors of the tile with the fewest cycles by a simple model of a core.
-
-    Two multiply-adds, two loads and six instructions a cycle, four cycles until a sum is ready.
-    """
-
-    def cycles(rows: int, cols: int) -> float:
-        unroll = max(1, 8 // (rows * cols))
-        issue = (rows * cols + rows + cols + 3 / unroll) / 6
-        return k * max(rows * cols / 2, (rows + cols) / 2, issue, 4 / unroll) + rows * cols + 16
-
-    def total(rows: int, cols: int) -> float:
-        return sum(
-            times_m * times_n * cycles(r, c)
-            for times_m, r in ((m // rows, rows), (1, m % rows))
-            for times_n, c in ((vectors // cols, cols), (1, vectors % cols))
-            if r and c
-        )
-
-    candidates = [
-        (rows, cols)
-        for rows in range(1, min(m, 12) + 1)
-        for cols in range(1, min(vectors, 8) + 1)
-        if rows * cols + cols + 1 <= registers - (registers == 32)
-    ]
-    return min(candidates, key=lambda tile: total(*tile))
-
-
-def _padded(n: int, lanes: int) -> int:
-    """Columns of B once each of its vectors is stored in full."""
-    return sum(part.lanes for part in parts(n, lanes))
 
 
 @dataclass(frozen=True)
@@ -124,9 +57,7 @@ class Kernel:
             case "dot":
                 self._dot(a, b_, c)
             case "outer":
-                if self.form.tb:
-                    self._pack(b_)
-                    b_ = self.scratch
+                a, b_ = Packing(self.x, self.form, self.scratch).emit(a, b_)
                 self._outer(a, b_, c)
 
     # -- tiles of C in registers -----------------------------------------------------------------
@@ -144,7 +75,7 @@ class Kernel:
     def _panels(self, a: Val, b_: Val, c: Val, low: Val, high: Val) -> None:
         """Rows ``low .. high`` of C, panel by panel of B."""
         f, b = self.form, self.x.b
-        whole, full, rest = self._panel_parts()
+        whole, full, rest = f.panels()
         if whole:
             with b.loop(b.i64(0), b.i64(whole), f.cols * self.x.full) as panel:
                 panel.next = []
@@ -152,19 +83,12 @@ class Kernel:
         if rest:
             self._panel(a, b_, c, rest, b.i64(whole), low, high)
 
-    def _panel_parts(self) -> tuple[int, list[Part], list[Part]]:
-        """The columns in whole panels of full vectors, such a panel, and the panel that is left."""
-        f, lanes = self.form, self.x.full
-        width = f.cols * lanes
-        whole = f.n - f.n % width
-        return whole, parts(width, lanes), parts(f.n - whole, lanes)
-
     def _panel(
         self, a: Val, b_: Val, c: Val, cols: Sequence[Part], col: Val, low: Val, high: Val
     ) -> None:
         """Rows ``low .. high`` of a panel: whole tiles, then the rows that are left."""
         f, x, b = self.form, self.x, self.x.b
-        pb = x.step(b_, col, f.k if f.tb else 1)
+        pb = x.step(b_, col, f.k if f.pack_b else 1)
         left = f.m % f.rows
         blocked = f.row_block < f.m
         if blocked:
@@ -188,16 +112,17 @@ class Kernel:
     ) -> None:
         """One tile of C; pb is the panel of B that starts at column ``col``."""
         f, x = self.form, self.x
-        pa = x.step(a, row, 1 if f.ta else f.k)
-        ld = sum(part.lanes for part in cols) if f.tb else f.n
+        pa = x.step(a, row, 1 if f.ta and not f.pack_a else f.k)
+        _, k_step = self._strides(rows)
+        ld = sum(part.lanes for part in cols) if f.pack_b else f.n
 
         def origin(index: Val) -> tuple[Val, Val]:
-            return x.step(pa, index, f.m if f.ta else 1), x.step(pb, index, ld)
+            return x.step(pa, index, k_step), x.step(pb, index, ld)
 
         def term(sums: Sums, at: tuple[Val, Val], kk: int) -> list[Val]:
             qa, qb = at
             panel = [
-                x.load(x.at(qb, kk * ld + p.offset), p.lanes, p.lanes if f.tb else p.used)
+                x.load(x.at(qb, kk * ld + p.offset), p.lanes, p.lanes if f.pack_b else p.used)
                 for p in cols
             ]
             return self._rank_one(sums, qa, kk, rows, panel)
@@ -209,10 +134,11 @@ class Kernel:
         self, sums: Sums, qa: Val, kk: int, rows: int, panel: Sequence[Val]
     ) -> list[Val]:
         """Add column kk of op(A), from qa on, times the row of B in ``panel``."""
-        f, x = self.form, self.x
+        x = self.x
         out: list[Val] = []
+        row_step, k_step = self._strides(rows)
         for i in range(rows):
-            at = x.at(qa, kk * f.m + i if f.ta else i * f.k + kk)
+            at = x.at(qa, i * row_step + kk * k_step)
             scalar = x.b.load(at, x.elem, x.itemsize)
             for vec in panel:
                 acc = sums[len(out)] if sums else None
@@ -304,59 +230,6 @@ class Kernel:
             sums = term(sums, rest, u)
         return sums
 
-    # -- B transposed ----------------------------------------------------------------------------
-
-    def _pack(self, b_: Val) -> None:
-        """Copy B ``[n, k]`` to scratch, panel after panel ``[k, columns]`` of whole vectors."""
-        f, x, b = self.form, self.x, self.x.b
-        whole, full, rest = self._panel_parts()
-        if whole:
-            width = f.cols * x.full
-            with b.loop(b.i64(0), b.i64(whole), width) as panel:
-                panel.next = []
-                source, to = (x.step(p, panel.index, f.k) for p in (b_, self.scratch))
-                self._pack_panel(source, to, full)
-        if rest:
-            self._pack_panel(x.at(b_, whole * f.k), x.at(self.scratch, whole * f.k), rest)
-
-    def _pack_panel(self, source: Val, to: Val, cols: Sequence[Part]) -> None:
-        f, x, b = self.form, self.x, self.x.b
-        width = sum(part.lanes for part in cols)
-        used = sum(part.used for part in cols)
-        square = min(8, *(part.lanes for part in cols))
-        whole = used - used % square
-        if whole:
-            with b.loop(b.i64(0), b.i64(whole), square) as group:
-                group.next = []
-                rows = x.step(source, group.index, f.k)
-                self._pack_rows(rows, x.step(to, group.index, 1), square, square, width)
-        if used > whole:
-            rows = x.at(source, whole * f.k)
-            self._pack_rows(rows, x.at(to, whole), used - whole, square, width)
-
-    def _pack_rows(self, source: Val, to: Val, used: int, square: int, width: int) -> None:
-        """``used`` rows of B as columns of the panel, in square blocks along k.
-
-        Columns that pad the panel are zero: garbage could be subnormal, and slow.
-        """
-        f, x, b = self.form, self.x, self.x.b
-        blank = b.const(0, vector(x.elem, square))
-
-        def block(index: Val, terms: int) -> None:
-            at, into = x.step(source, index, 1), x.step(to, index, width)
-            rows = [x.load(x.at(at, j * f.k), square, terms) for j in range(used)]
-            turned = x.transpose([*rows, *[blank] * (square - used)])
-            for kk in range(terms):
-                x.store(turned[kk], x.at(into, kk * width), square)
-
-        left = f.k % square
-        if f.k > left:
-            with b.loop(b.i64(0), b.i64(f.k - left), square) as along:
-                along.next = []
-                block(along.index, square)
-        if left:
-            block(b.i64(f.k - left), left)
-
     # -- dot products along k --------------------------------------------------------------------
 
     def _dot(self, a: Val, b_: Val, c: Val) -> None:
@@ -412,6 +285,13 @@ class Kernel:
                 self._store(done, c, self._plus(row, i), self._plus(col, part.offset), part.used)
 
     # -- shared ------------------------------------------------------------------------------------
+
+    def _strides(self, rows: int) -> tuple[int, int]:
+        """From one row of op(A) to the next, and from one column, in a tile of ``rows``."""
+        f = self.form
+        if f.pack_a:
+            return 1, rows
+        return (1, f.m) if f.ta else (f.k, 1)
 
     def _plus(self, index: Val, offset: int) -> Val:
         if not index.ref.startswith("%"):

@@ -1,0 +1,103 @@
+"""Which kernel a matrix product gets: the form, the tile and what is packed, by shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gradc.codegen.lanes import Part, parts
+from gradc.codegen.targets import Target
+
+
+@dataclass(frozen=True)
+class Form:
+    """A product as it will be emitted, ``lanes`` elements to a full vector.
+
+    - ``outer``: tiles of ``rows`` x ``cols`` vectors of C, a sum of outer products; ``row_block``
+      rows go through all panels of B before the next. Packed operands are copied to the
+      workspace in the order in which the tiles read them.
+    - ``registers``: as outer, with a small transposed B turned in registers.
+    - ``dot``: ``rows`` x ``cols`` elements of C as dot products along k, for a transposed B.
+    """
+
+    m: int
+    n: int
+    k: int
+    ta: bool
+    tb: bool
+    itemsize: int
+    lanes: int
+    kind: Literal["outer", "registers", "dot"]
+    rows: int
+    cols: int
+    row_block: int
+    pack_a: bool = False
+    pack_b: bool = False
+
+    @property
+    def packed_b_bytes(self) -> int:
+        """The workspace of the packed B, whose panels are whole vectors; a multiple of 64."""
+        columns = sum(part.lanes for part in parts(self.n, self.lanes))
+        return -(-columns * self.k * self.itemsize // 64) * 64 if self.pack_b else 0
+
+    @property
+    def packed_bytes(self) -> int:
+        """The workspace of both packed operands: B, then A."""
+        packed_a = self.m * self.k * self.itemsize if self.pack_a else 0
+        return self.packed_b_bytes + packed_a
+
+    def panels(self) -> tuple[int, list[Part], list[Part]]:
+        """The columns in whole panels of full vectors, such a panel, and the panel that is left."""
+        width = self.cols * self.lanes
+        whole = self.n - self.n % width
+        return whole, parts(width, self.lanes), parts(self.n - whole, self.lanes)
+
+
+def choose(m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Target) -> Form:
+    """The form of a product of positive m and n, by measured crossovers."""
+    lanes = target.lanes(itemsize)
+    registers = 16 if target.width == 32 else 32
+    vectors = -(-n // lanes)
+    if tb and m * vectors * k <= 128 and k * vectors <= 16:
+        rows = min(m, 16 // vectors)
+        return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m)
+    if tb and not ta and m < 8:
+        rows = min(m, 4)
+        cols = min(n, max(1, registers // 2 // rows))
+        return Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m)
+    rows, cols = _tile(m, vectors, k, registers)
+    fitting = max(rows, target.l2 // 4 // (k * itemsize or 1) // rows * rows)
+    row_block = fitting if vectors > cols and fitting < m else m
+    pack_b = tb or (k * n * itemsize > target.l2 // 2 and m >= 32)
+    pack_a = ta and vectors > 2 * cols and m * k * itemsize > 1 << 16
+    return Form(
+        m, n, k, ta, tb, itemsize, lanes, "outer", rows, cols, row_block, pack_a, pack_b
+    )
+
+
+def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int]:
+    """Rows and column vectors of the tile with the fewest cycles by a simple model of a core.
+
+    Two multiply-adds, two loads and six instructions a cycle, four cycles until a sum is ready.
+    """
+
+    def cycles(rows: int, cols: int) -> float:
+        unroll = max(1, 8 // (rows * cols))
+        issue = (rows * cols + rows + cols + 3 / unroll) / 6
+        return k * max(rows * cols / 2, (rows + cols) / 2, issue, 4 / unroll) + rows * cols + 16
+
+    def total(rows: int, cols: int) -> float:
+        return sum(
+            times_m * times_n * cycles(r, c)
+            for times_m, r in ((m // rows, rows), (1, m % rows))
+            for times_n, c in ((vectors // cols, cols), (1, vectors % cols))
+            if r and c
+        )
+
+    candidates = [
+        (rows, cols)
+        for rows in range(1, min(m, 12) + 1)
+        for cols in range(1, min(vectors, 8) + 1)
+        if rows * cols + cols + 1 <= registers - (registers == 32)
+    ]
+    return min(candidates, key=lambda tile: total(*tile))

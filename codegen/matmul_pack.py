@@ -1,0 +1,123 @@
+"""Operands of a matrix product, copied to the workspace in the order in which tiles read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gradc.codegen.lanes import Lanes, Part, parts
+from gradc.codegen.llvm import Val, vector
+from gradc.codegen.matmul_form import Form
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Emits the copies that a form asks for."""
+
+    x: Lanes
+    form: Form
+    scratch: Val
+
+    def emit(self, a: Val, b_: Val) -> tuple[Val, Val]:
+        """Pack, and return the operands that the tiles are to read."""
+        if self.form.pack_b:
+            self._pack_b(b_)
+            b_ = self.scratch
+        if self.form.pack_a:
+            to = self.x.at(self.scratch, self.form.packed_b_bytes // self.form.itemsize)
+            self._pack_a(a, to)
+            a = to
+        return a, b_
+
+    def _pack_b(self, b_: Val) -> None:
+        """op(B), panel after panel ``[k, columns]`` of whole vectors."""
+        f, x, b = self.form, self.x, self.x.b
+        whole, full, rest = f.panels()
+        step = f.k if f.tb else 1
+        panel_of = self._turn if f.tb else self._copy
+        if whole:
+            with b.loop(b.i64(0), b.i64(whole), f.cols * f.lanes) as panel:
+                panel.next = []
+                source, to = x.step(b_, panel.index, step), x.step(self.scratch, panel.index, f.k)
+                panel_of(source, to, full)
+        if rest:
+            panel_of(x.at(b_, whole * step), x.at(self.scratch, whole * f.k), rest)
+
+    def _pack_a(self, a: Val, to: Val) -> None:
+        """A, stored ``[k, m]``, tile after tile ``[k, rows]``."""
+        f, x, b = self.form, self.x, self.x.b
+        left = f.m % f.rows
+        if f.m > left:
+            with b.loop(b.i64(0), b.i64(f.m - left), f.rows) as tile:
+                tile.next = []
+                into = x.step(to, tile.index, f.k)
+                self._columns(x.step(a, tile.index, 1), into, parts(f.rows, f.lanes), f.m, f.rows)
+        if left:
+            source, into = x.at(a, f.m - left), x.at(to, (f.m - left) * f.k)
+            self._columns(source, into, parts(left, f.lanes), f.m, left)
+
+    def _copy(self, source: Val, to: Val, cols: Sequence[Part]) -> None:
+        """A panel of B, stored ``[k, n]``."""
+        whole = [part._replace(used=part.lanes) for part in cols]
+        width = sum(part.lanes for part in cols)
+        self._columns(source, to, cols, self.form.n, width, whole)
+
+    def _columns(
+        self,
+        source: Val,
+        to: Val,
+        cols: Sequence[Part],
+        ld: int,
+        width: int,
+        stored: Sequence[Part] | None = None,
+    ) -> None:
+        """Columns of a matrix of row length ``ld`` as one of row length ``width``, k rows.
+
+        ``stored`` says how much of each vector to store, if not as much as was loaded.
+        """
+        f, x, b = self.form, self.x, self.x.b
+        with b.loop(b.i64(0), b.i64(f.k)) as along:
+            along.next = []
+            at, into = x.step(source, along.index, ld), x.step(to, along.index, width)
+            for part, out in zip(cols, stored or cols, strict=True):
+                value = x.load(x.at(at, part.offset), part.lanes, part.used)
+                x.store(value, x.at(into, part.offset), out.used)
+
+    def _turn(self, source: Val, to: Val, cols: Sequence[Part]) -> None:
+        """A panel of B, stored ``[n, k]``, in square blocks turned in registers."""
+        f, x, b = self.form, self.x, self.x.b
+        width = sum(part.lanes for part in cols)
+        used = sum(part.used for part in cols)
+        square = min(8, *(part.lanes for part in cols))
+        whole = used - used % square
+        if whole:
+            with b.loop(b.i64(0), b.i64(whole), square) as group:
+                group.next = []
+                rows = x.step(source, group.index, f.k)
+                self._turn_rows(rows, x.step(to, group.index, 1), square, square, width)
+        if used > whole:
+            rows = x.at(source, whole * f.k)
+            self._turn_rows(rows, x.at(to, whole), used - whole, square, width)
+
+    def _turn_rows(self, source: Val, to: Val, used: int, square: int, width: int) -> None:
+        """``used`` rows of B as columns of the panel.
+
+        Columns that pad the panel are zero: garbage could be subnormal, and slow.
+        """
+        f, x, b = self.form, self.x, self.x.b
+        blank = b.const(0, vector(x.elem, square))
+
+        def block(index: Val, terms: int) -> None:
+            at, into = x.step(source, index, 1), x.step(to, index, width)
+            rows = [x.load(x.at(at, j * f.k), square, terms) for j in range(used)]
+            turned = x.transpose([*rows, *[blank] * (square - used)])
+            for kk in range(terms):
+                x.store(turned[kk], x.at(into, kk * width), square)
+
+        left = f.k % square
+        if f.k > left:
+            with b.loop(b.i64(0), b.i64(f.k - left), square) as along:
+                along.next = []
+                block(along.index, square)
+        if left:
+            block(b.i64(f.k - left), left)
