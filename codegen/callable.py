@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType
 from typing import Any
 
+import numpy as np
+
 from gradc.codegen import cpython, jit
 from gradc.codegen.entry import EntrySpec, dict_keys
 from gradc.codegen.llvm import Module
@@ -21,15 +23,7 @@ def _python(name: str, result: Any, *params: Any) -> Any:
     return ctypes.PYFUNCTYPE(result, *params)((name, ctypes.pythonapi))
 
 
-_incref = _python("Py_IncRef", None, ctypes.py_object)
-_decref = _python("Py_DecRef", None, ctypes.c_void_p)
 _free = _python("PyMem_RawFree", None, ctypes.c_void_p)
-_capsule_pointer = _python(
-    "PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p
-)
-_new_capsule = _python(
-    "PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p
-)
 _new_builtin = _python(
     "PyCFunction_NewEx", ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p
 )
@@ -88,23 +82,16 @@ class _Code:
         _free(ctypes.c_void_p.from_address(self.workspace).value)
 
 
-def _drop(capsule: int) -> None:
-    _decref(_capsule_pointer(capsule, None))
-
-
-_destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)(_drop)
-
-
 def _hidden(thing: object) -> object:
-    """A capsule that owns a reference to ``thing`` and does not show it to the cycle collector.
+    """What owns a reference to ``thing`` without showing it to the cycle collector.
 
     The collector runs the finalisers of everything in a dead cycle before it frees any of it: a
     finaliser that calls the compiled function must not find its code unloaded by the library's.
-    A capsule is freed with the last that holds it.
+    NumPy's arrays take no part in the collection, and are freed with the last that holds them.
     """
-    _incref(thing)
-    capsule: object = _new_capsule(id(thing), None, _destructor)
-    return capsule
+    holder = np.empty((), object)
+    holder[()] = thing
+    return holder
 
 
 class Entry:

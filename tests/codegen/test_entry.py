@@ -12,6 +12,7 @@ import weakref
 from collections import namedtuple
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -279,7 +280,7 @@ def test_calls_of_another_form_miss() -> None:
     assert f() == ("slow", (), {})
     assert f(x, 1)[1][1] == 1
     assert f(x=x) == ("slow", (), {"x": x})
-    tag, args, kwargs = f(x, flag=KEY)
+    _, args, kwargs = f(x, flag=KEY)
     assert args[0] is x and kwargs == {"flag": KEY}
     check_flat(lambda: f(x, flag=KEY), x, KEY)
     check_flat(lambda: f(x, x), x)
@@ -399,7 +400,7 @@ def test_chain() -> None:
         )
         for n in range(1, 5)
     ]
-    for first, second in zip(entries, entries[1:], strict=False):
+    for first, second in pairwise(entries):
         first.link(second)
     f = entries[0].builtin("f")
     arrays = [np.full(n, float(n)) for n in range(1, 6)]
@@ -646,6 +647,27 @@ def test_cycle_is_collected_and_may_call_to_its_end() -> None:
     gc.collect()
     assert all(r() is None for r in gone)
     assert last == [(4.0, 0)] * 5
+
+
+def test_last_reference_may_go_with_an_exception_pending() -> None:
+    def call() -> None:
+        compiled(
+            EntrySpec((VECTOR,), ResultSpec((), None), 10_000), lambda *_: Val("9", "i64")
+        ).builtin("f")(np.zeros(4))
+
+    with pytest.raises(IndexError, match="status 9"):
+        call()
+    tracemalloc.start()
+    try:
+        quietly(call, IndexError)()
+        gc.collect()
+        start = tracemalloc.get_traced_memory()[0]
+        for _ in range(20):
+            quietly(call, IndexError)()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - start < 10_000
+    finally:
+        tracemalloc.stop()
 
 
 # -- the text ----------------------------------------------------------------------------------
