@@ -1,0 +1,119 @@
+"""Every failure of gradc that a user can cause.
+
+Each error says what happened, where in the user's program, with which types, and one way out. Each is
+also the builtin exception that Python or NumPy would raise, so ``except TypeError`` still works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gradc.ir.graph import Loc
+from gradc.source import user_loc
+
+
+class GradcError(Exception):
+    """The base of gradc's errors.
+
+    what: what happened. where: the user's line (found if not given). types: the values involved, as
+    text. remedy: one way out.
+    """
+
+    def __init__(
+        self, what: str, *, where: Loc | None = None, types: Iterable[Any] = (), remedy: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where or user_loc()
+        self.types = tuple(str(t) for t in types)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where is not None:
+            name = f", in {self.where.function}" if self.where.function else ""
+            lines.append(f"  at {self.where.file}:{self.where.line}{name}")
+        if self.types:
+            lines.append(f"  with {', '.join(self.types)}")
+        if self.remedy:
+            lines.append(f"  Try: {self.remedy}")
+        return "\n".join(lines)
+
+
+class TracerError(GradcError, TypeError):
+    """Python asked a traced value for a number that is known only when the compiled code runs."""
+
+
+class TracerBoolError(TracerError, ValueError):
+    """The truth of a traced value was asked for: ``if``, ``while``, ``and``, ``or``, ``not``."""
+
+
+class TracerIndexError(TracerError, IndexError):
+    """A traced value was used where only a constant index can stand."""
+
+
+class LeakedTracerError(TracerError):
+    """A traced value was used after its trace had ended."""
+
+
+class UnsupportedError(GradcError, NotImplementedError, TypeError):
+    """A NumPy function, method or option that gradc does not trace."""
+
+
+class DTypeError(GradcError, TypeError):
+    """A dtype that the operation, or gradc, does not have."""
+
+
+class CastingError(GradcError, TypeError):
+    """A write would cast a value in a way that NumPy, or the gradient, does not allow."""
+
+
+class ShapeError(GradcError, ValueError):
+    """Shapes that do not fit."""
+
+
+class IndexingError(GradcError, IndexError):
+    """An index that is out of bounds or of the wrong kind."""
+
+
+class AxisError(GradcError, np.exceptions.AxisError):
+    """An axis that the array does not have."""
+
+
+class ReadOnlyError(GradcError, ValueError):
+    """A write that the function's result would lose: to an argument or to an array from outside."""
+
+
+class RandomError(GradcError, TypeError):
+    """Random numbers were drawn while tracing: they would be frozen into the compiled code."""
+
+
+class OutputError(GradcError, TypeError):
+    """The traced function returned something that is no number or array."""
+
+
+class ArgumentError(GradcError, TypeError):
+    """An argument that gradc cannot take: of a type, a dtype or a structure it does not know."""
+
+
+class NotDifferentiableError(GradcError, TypeError):
+    """A gradient was asked for in an argument, or of a result, that has none."""
+
+
+class NotScalarError(GradcError, TypeError):
+    """A gradient was asked for of a result that is no scalar."""
+
+
+def from_numpy(error: Exception, types: Iterable[Any] = (), remedy: str = "") -> GradcError:
+    """The gradc error for one that NumPy or the IR raised on shapes and dtypes."""
+    text = str(error)
+    if isinstance(error, np.exceptions.AxisError):
+        return AxisError(text, types=types, remedy=remedy)
+    if isinstance(error, IndexError):
+        return IndexingError(text, types=types, remedy=remedy)
+    if isinstance(error, TypeError):
+        return DTypeError(text, types=types, remedy=remedy)
+    return ShapeError(text, types=types, remedy=remedy)

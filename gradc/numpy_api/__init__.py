@@ -1,0 +1,1 @@
+"""NumPy functions on Tracers, by subject. Importing this package registers them all."""

@@ -1,0 +1,149 @@
+"""Pytrees: tuples, lists, dicts, namedtuples, dataclasses and None, over leaves.
+
+``flatten`` takes a structure apart, ``unflatten`` puts it together, and ``paths`` names the leaves
+as the user would write them (``params['W1']``, ``layers[0].b``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TreeDef:
+    """The structure of a pytree without its leaves: hashable, compared by value.
+
+    ``kind`` is the container's type, or None for a leaf; ``keys`` are the keys of a dict or the names
+    of fields; dicts keep their order of insertion, which belongs to the structure.
+    """
+
+    kind: type | None = None
+    keys: tuple[Any, ...] = ()
+    children: tuple[TreeDef, ...] = ()
+
+    @property
+    def num_leaves(self) -> int:
+        """How many leaves the structure has."""
+        if self.kind is None:
+            return 1
+        return sum(child.num_leaves for child in self.children)
+
+    def __str__(self) -> str:
+        if self.kind is None:
+            return "*"
+        if self.kind is type(None):
+            return "None"
+        parts = [str(child) for child in self.children]
+        if self.kind is tuple:
+            return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+        if self.kind is list:
+            return f"[{', '.join(parts)}]"
+        if self.keys and issubclass(self.kind, dict):
+            pairs = zip(self.keys, parts, strict=True)
+            return "{" + ", ".join(f"{key!r}: {part}" for key, part in pairs) + "}"
+        fields = zip(self.keys, parts, strict=True)
+        return f"{self.kind.__name__}({', '.join(f'{k}={p}' for k, p in fields)})"
+
+
+#: the structure of a lone leaf
+LEAF = TreeDef()
+_NONE = TreeDef(type(None))
+
+
+def _is_namedtuple(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
+
+
+def _is_dataclass(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def _take_apart(value: Any) -> tuple[type, tuple[Any, ...], Iterable[Any]] | None:
+    """Container type, keys and children of a value; None for a leaf."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return kind, (), value
+    if kind is dict or kind is OrderedDict:
+        return kind, tuple(value), value.values()
+    if _is_namedtuple(value):
+        return kind, value._fields, value
+    if _is_dataclass(value):
+        names = tuple(f.name for f in dataclasses.fields(value))
+        return kind, names, [getattr(value, name) for name in names]
+    return None
+
+
+def flatten(value: Any) -> tuple[list[Any], TreeDef]:
+    """The leaves of a pytree, in order, and its structure."""
+    leaves: list[Any] = []
+    return leaves, _flatten(value, leaves)
+
+
+def _flatten(value: Any, leaves: list[Any]) -> TreeDef:
+    if value is None:
+        return _NONE
+    parts = _take_apart(value)
+    if parts is None:
+        leaves.append(value)
+        return LEAF
+    kind, keys, children = parts
+    return TreeDef(kind, keys, tuple(_flatten(child, leaves) for child in children))
+
+
+def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
+    """The pytree of this structure with these leaves. Raises ValueError when their number is wrong."""
+    given = iter(leaves)
+    try:
+        out = _unflatten(treedef, given)
+    except StopIteration:
+        raise ValueError(f"too few leaves for {treedef}") from None
+    if next(given, _NONE) is not _NONE:
+        raise ValueError(f"too many leaves for {treedef}")
+    return out
+
+
+def _unflatten(treedef: TreeDef, leaves: Iterator[Any]) -> Any:
+    kind = treedef.kind
+    if kind is None:
+        return next(leaves)
+    if kind is type(None):
+        return None
+    children = [_unflatten(child, leaves) for child in treedef.children]
+    if kind is tuple or kind is list:
+        return kind(children)
+    if issubclass(kind, dict):
+        return kind(zip(treedef.keys, children, strict=True))
+    if issubclass(kind, tuple):
+        return tuple.__new__(kind, children)
+    # A dataclass is rebuilt field by field: its __init__ might compute with, or refuse, the leaves.
+    out = object.__new__(kind)
+    for name, child in zip(treedef.keys, children, strict=True):
+        object.__setattr__(out, name, child)
+    return out
+
+
+def paths(treedef: TreeDef, prefix: str = "") -> list[str]:
+    """The name of each leaf, as an expression that starts at ``prefix``.
+
+    >>> paths(flatten({"W1": 0, "b": [1, 2]})[1], "params")
+    ["params['W1']", "params['b'][0]", "params['b'][1]"]
+    """
+    if treedef.kind is None:
+        return [prefix]
+    out = []
+    for name, child in zip(_steps(treedef), treedef.children, strict=True):
+        out.extend(paths(child, prefix + name))
+    return out
+
+
+def _steps(treedef: TreeDef) -> Sequence[str]:
+    kind = treedef.kind
+    if kind is not None and issubclass(kind, dict):
+        return [f"[{key!r}]" for key in treedef.keys]
+    if treedef.keys:
+        return [f".{name}" for name in treedef.keys]
+    return [f"[{k}]" for k in range(len(treedef.children))]
