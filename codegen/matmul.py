@@ -47,9 +47,11 @@ class Gemm:
 def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:
     """Whether the product is an emitted kernel or a call to BLAS (float32 and float64 only)."""
     operand = spec.k * spec.n * spec.dtype.itemsize
-    if spec.dtype.kind != "f" or min(spec.m, spec.n) < 2 or operand <= target.l2 // 2:
+    # Few rows are bound by memory, where BLAS has nothing to gain by its blocking.
+    small = operand <= target.l2 or min(spec.m, spec.n) < 8
+    if spec.dtype.kind != "f" or small or max(spec.m, spec.n, spec.k) >= 2**31:
         return "kernel"
-    return "blas" if max(spec.m, spec.n, spec.k) < 2**31 else "kernel"
+    return "blas"
 
 
 def scratch_bytes(spec: Gemm, target: Target) -> int:

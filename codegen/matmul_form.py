@@ -58,25 +58,32 @@ def choose(m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Ta
     lanes = target.lanes(itemsize)
     registers = 16 if target.width == 32 else 32
     vectors = -(-n // lanes)
-    if tb and m * vectors * k <= 128 and k * vectors <= 16:
+    if tb and m * vectors * k <= 128 and k * vectors <= 16 and (m > 1 or n * k < 32):
         rows = min(m, 16 // vectors)
         return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m)
-    if tb and not ta and m < 8:
-        rows = min(m, 4)
-        cols = min(n, max(1, registers // 2 // rows))
-        return Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m)
-    rows, cols = _tile(m, vectors, k, registers)
+    rows, cols, cycles = _tile(m, vectors, k, registers)
+    if tb and not ta:
+        # Measured: the lanes of a dot product take two cycles to sum, an element to pack a
+        # tenth of a cycle for each of its bytes.
+        turned = cycles + n * k * itemsize / 10
+        if m * n * (k / (2 * lanes) + 2) <= turned:
+            rows = min(m, 4)
+            cols = min(n, registers // 2 // rows)
+            return Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m)
+    panels = -(-vectors // cols)
     fitting = max(rows, target.l2 // 4 // (k * itemsize or 1) // rows * rows)
-    row_block = fitting if vectors > cols and fitting < m else m
-    pack_b = tb or (k * n * itemsize > target.l2 // 2 and m >= 32)
-    pack_a = ta and vectors > 2 * cols and m * k * itemsize > 1 << 16
+    row_block = fitting if panels > 1 and fitting < m else m
+    # Rows of 4096 bytes or more fall on few cache sets and many pages.
+    far = n * itemsize >= 4096 or k * n * itemsize > target.l2
+    pack_b = tb or (far and m >= 32)
+    pack_a = ta and panels >= 8 and m * k * itemsize >= target.l2
     return Form(
         m, n, k, ta, tb, itemsize, lanes, "outer", rows, cols, row_block, pack_a, pack_b
     )
 
 
-def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int]:
-    """Rows and column vectors of the tile with the fewest cycles by a simple model of a core.
+def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int, float]:
+    """Rows and column vectors of the tile with the fewest cycles, and these, by a simple model of a core.
 
     Two multiply-adds, two loads and six instructions a cycle, four cycles until a sum is ready.
     """
@@ -100,4 +107,6 @@ def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int]:
         for cols in range(1, min(vectors, 8) + 1)
         if rows * cols + cols + 1 <= registers - (registers == 32)
     ]
-    return min(candidates, key=lambda tile: total(*tile))
+    cycles_of = {tile: total(*tile) for tile in candidates}
+    best = min(candidates, key=cycles_of.__getitem__)
+    return *best, cycles_of[best]

@@ -234,19 +234,34 @@ class Kernel:
 
     def _dot(self, a: Val, b_: Val, c: Val) -> None:
         """Few rows times a transposed B: both are contiguous along k, the lanes are summed last."""
-        f, x, b = self.form, self.x, self.x.b
-        for start in range(0, f.m, f.rows):
-            rows = min(f.rows, f.m - start)
-            pa, row = x.at(a, start * f.k), b.i64(start)
-            whole = f.n - f.n % f.cols
-            if whole == f.cols:
-                self._dot_tile(pa, b_, c, rows, f.cols, row, b.i64(0))
-            elif whole:
-                with b.loop(b.i64(0), b.i64(whole), f.cols) as col:
-                    col.next = []
-                    self._dot_tile(pa, b_, c, rows, f.cols, row, col.index)
-            if f.n > whole:
-                self._dot_tile(pa, b_, c, rows, f.n - whole, row, b.i64(whole))
+        f, x = self.form, self.x
+
+        def tile(rows: int, cols: int, row: Val, col: Val) -> None:
+            self._dot_tile(x.step(a, row, f.k), b_, c, rows, cols, row, col)
+
+        def along_a(cols: int, col: Val) -> None:
+            self._tiled(f.m, f.rows, lambda rows, row: tile(rows, cols, row, col))
+
+        def along_b(rows: int, row: Val) -> None:
+            self._tiled(f.n, f.cols, lambda cols, col: tile(rows, cols, row, col))
+
+        # The larger operand is read once.
+        if f.m > f.n:
+            self._tiled(f.m, f.rows, along_b)
+        else:
+            self._tiled(f.n, f.cols, along_a)
+
+    def _tiled(self, extent: int, size: int, emit: Callable[[int, Val], None]) -> None:
+        """``emit(size, index)`` in a loop over whole tiles, then what is left."""
+        b, left = self.x.b, extent % size
+        if extent // size == 1:
+            emit(size, b.i64(0))
+        elif extent > left:
+            with b.loop(b.i64(0), b.i64(extent - left), size) as loop:
+                loop.next = []
+                emit(size, loop.index)
+        if left:
+            emit(left, b.i64(extent - left))
 
     def _dot_tile(
         self, pa: Val, b_: Val, c: Val, rows: int, cols: int, row: Val, col: Val
