@@ -46,7 +46,7 @@ def _scatter_set_numpy(x: Any, u: Any, *indices: Any) -> Any:
     # The last write to an element wins: NumPy does so in practice, gradc promises it.
     out = np.array(x)
     flat = [np.broadcast_to(i, indices[0].shape).reshape(-1) for i in indices]
-    rows = np.reshape(u, (-1, *x.shape[len(indices) :]))
+    rows = np.reshape(u, (indices[0].size, *x.shape[len(indices) :]))
     for k, at in enumerate(zip(*flat, strict=True)):
         out[at] = rows[k]
     return out
