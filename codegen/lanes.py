@@ -111,6 +111,24 @@ class Lanes:
             half *= 2
         return rows
 
+    def interleave(self, rows: Sequence[Val]) -> list[Val]:
+        """Lane 0 of every row, then lane 1 of every row, and so on, in as many vectors.
+
+        The number of rows is a power of two, the last of them may be poison; each round is a
+        perfect shuffle of the halves.
+        """
+        b, n, rows = self.b, lanes_of(rows[0].ty), list(rows)
+        low, high = ([i // 2 + i % 2 * n + at for i in range(n)] for at in (0, n // 2))
+        half = len(rows) // 2
+        for _ in range(half.bit_length()):
+            pairs = list(zip(rows[:half], rows[half:], strict=True))
+            rows = [
+                p if p.ref == "poison" else b.shuffle(p, q, mask)
+                for p, q in pairs
+                for mask in (low, high)
+            ]
+        return rows
+
     def reduce(self, values: Sequence[Val], lanes: int) -> Val:
         """The sums over lanes of ``values``, one in each lane of the result.
 

@@ -2,8 +2,9 @@
 
 The kernel keeps a tile of C in registers and walks k: load a row of B's panel, broadcast an
 element of A for each row of the tile, multiply-add. With the shapes known the tile is chosen by a
-small cost model, tails are masks, and small products are straight-line code. A transposed B is
-packed into panels first, or, for few rows, multiplied as dot products along k.
+small cost model, tails are masks, and small products are straight-line code. Where it is faster,
+an operand is packed first, the product is a set of dot products along k (a transposed B, few
+columns), or the operands change places and tiles are turned before they are stored.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:
 
 
 def scratch_bytes(spec: Gemm, target: Target) -> int:
-    """The workspace, in bytes, that :func:`emit` needs for packed panels of B; 0 if none."""
+    """The workspace, in bytes, that :func:`emit` needs for packed operands; 0 if none."""
     if strategy(spec, target) == "blas" or 0 in (spec.m, spec.n):
         return 0
     return _form(spec, target).packed_bytes
@@ -101,9 +102,9 @@ def emit(
             blas.emit_gemm(b, x.elem, shape, transposed, (pa, pb, pc))
             return
         chosen = _form(spec, target)
-        if spec.n == 1:
+        if chosen.swapped:
             pa, pb = pb, pa
-        Kernel(x, chosen, scratch, epilogue, index, spec.n).emit(pa, pb, pc)
+        Kernel(x, chosen, scratch, epilogue, index).emit(pa, pb, pc)
 
     if spec.batch == 1:
         product(b.i64(0))
@@ -114,12 +115,8 @@ def emit(
 
 
 def _form(spec: Gemm, target: Target) -> Form:
-    """The form of the kernel. A column is computed as a row: the same memory, Cᵀ = Bᵀ Aᵀ."""
-    m, n, k = spec.m, spec.n, spec.k
-    ta, tb = spec.ta and m > 1, spec.tb and n > 1
-    if n == 1:
-        m, n, ta, tb = n, m, False, not ta and m > 1
-    return choose(m, n, k, ta, tb and k > 1, spec.dtype.itemsize, target)
+    """The form of the kernel."""
+    return choose(spec.m, spec.n, spec.k, spec.ta, spec.tb, spec.dtype.itemsize, target)
 
 
 def _element(dtype: np.dtype) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from gradc.codegen.lanes import Part, parts
@@ -17,7 +18,11 @@ class Form:
       rows go through all panels of B before the next. Packed operands are copied to the
       workspace in the order in which the tiles read them.
     - ``registers``: as outer, with a small transposed B turned in registers.
-    - ``dot``: ``rows`` x ``cols`` elements of C as dot products along k, for a transposed B.
+    - ``dot``: ``rows`` x ``cols`` elements of C as dot products along k; a B that is not
+      transposed is turned in the workspace.
+
+    If ``swapped``, the operands change places: all of this describes Cᵀ = op(B)ᵀ op(A)ᵀ, whose
+    tiles are turned before they are stored.
     """
 
     m: int
@@ -33,12 +38,15 @@ class Form:
     row_block: int
     pack_a: bool = False
     pack_b: bool = False
+    swapped: bool = False
 
     @property
     def packed_b_bytes(self) -> int:
         """The workspace of the packed B, whose panels are whole vectors; a multiple of 64."""
-        columns = sum(part.lanes for part in parts(self.n, self.lanes))
-        return -(-columns * self.k * self.itemsize // 64) * 64 if self.pack_b else 0
+        if not self.pack_b:
+            return 0
+        long, short = (self.k, self.n) if self.kind == "dot" else (self.n, self.k)
+        return -(-padded(parts(long, self.lanes)) * short * self.itemsize // 64) * 64
 
     @property
     def packed_bytes(self) -> int:
@@ -53,23 +61,46 @@ class Form:
         return whole, parts(width, self.lanes), parts(self.n - whole, self.lanes)
 
 
+def padded(run: Sequence[Part]) -> int:
+    """The elements of a run once each of its vectors is stored in full."""
+    return sum(part.lanes for part in run)
+
+
 def choose(m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Target) -> Form:
-    """The form of a product of positive m and n, by measured crossovers."""
+    """The form of a product of positive m and n, by a model of its cycles."""
+    ta, tb = ta and m > 1, tb and n > 1
+    as_is, cycles = _choose(m, n, k, ta, tb, itemsize, target)
+    # A column is a row in memory: only the operands change places.
+    if n > 1 and not (ta and 2 * n <= m):
+        return as_is
+    other, turned = _choose(n, m, k, not tb and n > 1, not ta and m > 1, itemsize, target)
+    # Measured: turning a tile costs some two cycles for each row of C.
+    if n == 1 or turned + 2 * m < cycles:
+        return replace(other, swapped=True)
+    return as_is
+
+
+def _choose(
+    m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Target
+) -> tuple[Form, float]:
+    """The form that leaves the operands in place, and its cycles."""
+    tb = tb and k > 1  # a single row is the same memory as a column
     lanes = target.lanes(itemsize)
-    registers = 16 if target.width == 32 else 32
+    registers = 16 if target.triple.startswith("x86") and target.width < 64 else 32
     vectors = -(-n // lanes)
     if tb and m * vectors * k <= 128 and k * vectors <= 16 and (m > 1 or n * k < 32):
         rows = min(m, 16 // vectors)
-        return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m)
+        return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m), 0
     rows, cols, cycles = _tile(m, vectors, k, registers)
-    if tb and not ta:
-        # Measured: the lanes of a dot product take two cycles to sum, an element to pack a
-        # tenth of a cycle for each of its bytes.
-        turned = cycles + n * k * itemsize / 10
-        if m * n * (k / (2 * lanes) + 2) <= turned:
-            rows = min(m, 4)
-            cols = min(n, registers // 2 // rows)
-            return Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m)
+    # Measured: the lanes of a dot product take two cycles to sum, an element to turn a tenth of
+    # a cycle for each of its bytes.
+    turn = n * k * itemsize / 10
+    dots = m * n * (1.15 * k / (2 * lanes) + 2) + (0 if tb else turn)
+    if not ta and k > 1 and dots <= cycles + (turn if tb else 0):
+        rows = min(m, 4)
+        cols = min(n, registers // 2 // rows)
+        form = Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m, pack_b=not tb)
+        return form, dots
     panels = -(-vectors // cols)
     fitting = max(rows, target.l2 // 4 // (k * itemsize or 1) // rows * rows)
     row_block = fitting if panels > 1 and fitting < m else m
@@ -77,15 +108,15 @@ def choose(m: int, n: int, k: int, ta: bool, tb: bool, itemsize: int, target: Ta
     far = n * itemsize >= 4096 or k * n * itemsize > target.l2
     pack_b = tb or (far and m >= 32)
     pack_a = ta and panels >= 8 and m * k * itemsize >= target.l2
-    return Form(
-        m, n, k, ta, tb, itemsize, lanes, "outer", rows, cols, row_block, pack_a, pack_b
-    )
+    form = Form(m, n, k, ta, tb, itemsize, lanes, "outer", rows, cols, row_block, pack_a, pack_b)
+    return form, cycles + (turn if pack_b else 0)
 
 
 def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int, float]:
-    """Rows and column vectors of the tile with the fewest cycles, and these, by a simple model of a core.
+    """Rows and column vectors of the tile with the fewest cycles, and how many these are.
 
-    Two multiply-adds, two loads and six instructions a cycle, four cycles until a sum is ready.
+    The model of a core: two multiply-adds, two loads and six instructions a cycle, four cycles
+    until a sum is ready.
     """
 
     def cycles(rows: int, cols: int) -> float:

@@ -8,11 +8,12 @@ from typing import NamedTuple, TypeVar
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power, parts
 from gradc.codegen.llvm import Builder, Val, lanes_of, vector
-from gradc.codegen.matmul_form import Form
+from gradc.codegen.matmul_form import Form, padded
 from gradc.codegen.matmul_pack import Packing
 
 #: Terms summed one after the other before they are added to a total: bounds the rounding error.
 BLOCK = 256
+
 
 class Place(NamedTuple):
     """Where a vector of C stands: lane l is the element l places after ``(row, col)``, row-major.
@@ -27,9 +28,8 @@ class Place(NamedTuple):
     used: int
 
 
+#: Applied to finished sums before they are stored; returns what to store.
 Epilogue = Callable[[Builder, Val, Place], Val]
-
-
 #: Accumulators so far; None before the first term.
 Sums = list[Val] | None
 Origin = TypeVar("Origin")
@@ -37,27 +37,23 @@ Origin = TypeVar("Origin")
 
 @dataclass(frozen=True)
 class Kernel:
-    """Emits one product in a chosen form.
-
-    ``columns`` is 1 if the user's C has one column and is computed as a row.
-    """
+    """Emits one product in a chosen form; ``batch`` is the index that epilogues see."""
 
     x: Lanes
     form: Form
     scratch: Val
     epilogue: Epilogue | None
     batch: Val
-    columns: int
 
     def emit(self, a: Val, b_: Val, c: Val) -> None:
         """The whole product, from pointers to the operands and the result."""
+        a, b_ = Packing(self.x, self.form, self.scratch).emit(a, b_)
         match self.form.kind:
             case "registers":
                 self._registers(a, b_, c)
             case "dot":
                 self._dot(a, b_, c)
             case "outer":
-                a, b_ = Packing(self.x, self.form, self.scratch).emit(a, b_)
                 self._outer(a, b_, c)
 
     # -- tiles of C in registers -----------------------------------------------------------------
@@ -114,7 +110,7 @@ class Kernel:
         f, x = self.form, self.x
         pa = x.step(a, row, 1 if f.ta and not f.pack_a else f.k)
         _, k_step = self._strides(rows)
-        ld = sum(part.lanes for part in cols) if f.pack_b else f.n
+        ld = padded(cols) if f.pack_b else f.n
 
         def origin(index: Val) -> tuple[Val, Val]:
             return x.step(pa, index, k_step), x.step(pb, index, ld)
@@ -148,9 +144,40 @@ class Kernel:
     def _store_tile(
         self, sums: Sequence[Val], c: Val, rows: int, cols: Sequence[Part], row: Val, col: Val
     ) -> None:
+        if self.form.swapped and self.form.m > 1:
+            for j, part in enumerate(cols):
+                at = self._plus(col, part.offset)
+                self._store_turned(sums[j :: len(cols)], c, row, at, part.used)
+            return
         places = [(i, part) for i in range(rows) for part in cols]
         for (i, part), acc in zip(places, sums, strict=True):
             self._store(acc, c, self._plus(row, i), self._plus(col, part.offset), part.used)
+
+    def _store_turned(self, sums: Sequence[Val], c: Val, row: Val, col: Val, used: int) -> None:
+        """Vectors of consecutive rows of Cᵀ, from ``(row, col)`` on, as rows of C."""
+        f, x, b = self.form, self.x, self.x.b
+        lanes = lanes_of(sums[0].ty)
+        for start in range(0, len(sums), lanes):
+            some = sums[start : start + lanes]
+            width = ceil_power(len(some))
+            woven = x.interleave([*some, *[Val("poison", some[0].ty)] * (width - len(some))])
+            to, first = x.step(c, col, f.m), self._plus(row, start)
+            if width == f.m and self.epilogue is None:
+                for i, value in enumerate(woven[: -(-used * width // lanes)]):
+                    x.store(value, x.at(to, i * lanes), min(lanes, used * width - i * lanes))
+                continue
+            for lane in range(used):
+                vec, at = woven[lane * width // lanes], lane * width % lanes
+                if width < lanes:
+                    vec = (
+                        b.shuffle(vec, vec, range(at, at + width))
+                        if width > 1
+                        else b.extract(vec, at)
+                    )
+                if self.epilogue is not None:
+                    place = Place(self.batch, self._plus(col, lane), first, len(some))
+                    vec = self.epilogue(b, vec, place)
+                x.store(vec, x.step(x.at(to, lane * f.m), first, 1), len(some))
 
     def _registers(self, a: Val, b_: Val, c: Val) -> None:
         """Few terms of a transposed B: turn it in registers, then everything is straight-line."""
@@ -233,7 +260,7 @@ class Kernel:
     # -- dot products along k --------------------------------------------------------------------
 
     def _dot(self, a: Val, b_: Val, c: Val) -> None:
-        """Few rows times a transposed B: both are contiguous along k, the lanes are summed last."""
+        """A and the transposed B are contiguous along k, the lanes are summed last."""
         f, x = self.form, self.x
 
         def tile(rows: int, cols: int, row: Val, col: Val) -> None:
@@ -268,7 +295,8 @@ class Kernel:
     ) -> None:
         f, x, b = self.form, self.x, self.x.b
         lanes = min(x.full, ceil_power(f.k))
-        pb = x.step(b_, col, f.k)
+        ld = padded(parts(f.k, f.lanes)) if f.pack_b else f.k
+        pb = x.step(b_, col, ld)
 
         def origin(index: Val) -> tuple[Val, Val]:
             return x.step(pa, index, lanes), x.step(pb, index, lanes)
@@ -278,7 +306,7 @@ class Kernel:
             left = [x.load(x.at(qa, i * f.k + u * lanes), lanes, used) for i in range(rows)]
             out: list[Val] = []
             for j in range(cols):
-                right = x.load(x.at(qb, j * f.k + u * lanes), lanes, used)
+                right = x.load(x.at(qb, j * ld + u * lanes), lanes, used)
                 for vec in left:
                     out.append(x.madd(vec, right, sums[len(out)] if sums else None))
             return out
@@ -317,6 +345,6 @@ class Kernel:
         """Apply the epilogue to a finished vector of C and store it."""
         x, b = self.x, self.x.b
         if self.epilogue is not None:
-            place = (col, row) if self.columns == 1 else (row, col)
+            place = (col, row) if self.form.swapped else (row, col)
             acc = self.epilogue(b, acc, Place(self.batch, *place, used))
         x.store(acc, x.step(x.step(c, row, self.form.n), col, 1), used)

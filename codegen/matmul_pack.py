@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gradc.codegen.lanes import Lanes, Part, parts
 from gradc.codegen.llvm import Val, vector
-from gradc.codegen.matmul_form import Form
+from gradc.codegen.matmul_form import Form, padded
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class Packing:
     def emit(self, a: Val, b_: Val) -> tuple[Val, Val]:
         """Pack, and return the operands that the tiles are to read."""
         if self.form.pack_b:
-            self._pack_b(b_)
+            if self.form.kind == "dot":
+                self._turn(b_, self.scratch, parts(self.form.k, self.form.lanes), self.form.n)
+            else:
+                self._pack_b(b_)
             b_ = self.scratch
         if self.form.pack_a:
             to = self.x.at(self.scratch, self.form.packed_b_bytes // self.form.itemsize)
@@ -34,7 +37,13 @@ class Packing:
         f, x, b = self.form, self.x, self.x.b
         whole, full, rest = f.panels()
         step = f.k if f.tb else 1
-        panel_of = self._turn if f.tb else self._copy
+
+        def panel_of(source: Val, to: Val, cols: Sequence[Part]) -> None:
+            if f.tb:
+                self._turn(source, to, cols, f.k)
+            else:
+                self._copy(source, to, cols)
+
         if whole:
             with b.loop(b.i64(0), b.i64(whole), f.cols * f.lanes) as panel:
                 panel.next = []
@@ -59,8 +68,7 @@ class Packing:
     def _copy(self, source: Val, to: Val, cols: Sequence[Part]) -> None:
         """A panel of B, stored ``[k, n]``."""
         whole = [part._replace(used=part.lanes) for part in cols]
-        width = sum(part.lanes for part in cols)
-        self._columns(source, to, cols, self.form.n, width, whole)
+        self._columns(source, to, cols, self.form.n, padded(cols), whole)
 
     def _columns(
         self,
@@ -83,41 +91,42 @@ class Packing:
                 value = x.load(x.at(at, part.offset), part.lanes, part.used)
                 x.store(value, x.at(into, part.offset), out.used)
 
-    def _turn(self, source: Val, to: Val, cols: Sequence[Part]) -> None:
-        """A panel of B, stored ``[n, k]``, in square blocks turned in registers."""
-        f, x, b = self.form, self.x, self.x.b
-        width = sum(part.lanes for part in cols)
-        used = sum(part.used for part in cols)
-        square = min(8, *(part.lanes for part in cols))
+    def _turn(self, source: Val, to: Val, rows: Sequence[Part], length: int) -> None:
+        """Rows of ``length`` elements as columns ``[length, rows]``, turned in registers."""
+        x, b = self.x, self.x.b
+        width, used = padded(rows), sum(part.used for part in rows)
+        square = min(8, *(part.lanes for part in rows))
         whole = used - used % square
         if whole:
             with b.loop(b.i64(0), b.i64(whole), square) as group:
                 group.next = []
-                rows = x.step(source, group.index, f.k)
-                self._turn_rows(rows, x.step(to, group.index, 1), square, square, width)
+                at, into = x.step(source, group.index, length), x.step(to, group.index, 1)
+                self._turn_rows(at, into, square, square, width, length)
         if used > whole:
-            rows = x.at(source, whole * f.k)
-            self._turn_rows(rows, x.at(to, whole), used - whole, square, width)
+            at, into = x.at(source, whole * length), x.at(to, whole)
+            self._turn_rows(at, into, used - whole, square, width, length)
 
-    def _turn_rows(self, source: Val, to: Val, used: int, square: int, width: int) -> None:
-        """``used`` rows of B as columns of the panel.
+    def _turn_rows(
+        self, source: Val, to: Val, used: int, square: int, width: int, length: int
+    ) -> None:
+        """``used`` rows as columns of a matrix of row length ``width``.
 
-        Columns that pad the panel are zero: garbage could be subnormal, and slow.
+        Columns that pad it are zero: garbage could be subnormal, and slow.
         """
-        f, x, b = self.form, self.x, self.x.b
+        x, b = self.x, self.x.b
         blank = b.const(0, vector(x.elem, square))
 
         def block(index: Val, terms: int) -> None:
             at, into = x.step(source, index, 1), x.step(to, index, width)
-            rows = [x.load(x.at(at, j * f.k), square, terms) for j in range(used)]
+            rows = [x.load(x.at(at, j * length), square, terms) for j in range(used)]
             turned = x.transpose([*rows, *[blank] * (square - used)])
             for kk in range(terms):
                 x.store(turned[kk], x.at(into, kk * width), square)
 
-        left = f.k % square
-        if f.k > left:
-            with b.loop(b.i64(0), b.i64(f.k - left), square) as along:
+        left = length % square
+        if length > left:
+            with b.loop(b.i64(0), b.i64(length - left), square) as along:
                 along.next = []
                 block(along.index, square)
         if left:
-            block(b.i64(f.k - left), left)
+            block(b.i64(length - left), left)

@@ -5,13 +5,9 @@ Run ``python tests/bench/bench_matmul.py [float32|float64] [MxKxN ...]``.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
-
-for _pool in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ[_pool] = "1"
-
-import ctypes
 import time
 from collections.abc import Callable
 
@@ -24,6 +20,7 @@ from gradc.codegen.targets import host
 
 SHAPES = ("4x3x4", "4x4x1", "32x4x32", "64x128x10", "64x64x64", "128x128x128")
 LARGE = ("256x256x256", "512x512x512")
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 PROTOTYPE = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_int64)
 
 
@@ -102,4 +99,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # BLAS reads its number of threads when it is loaded: start again with one.
+    if not ONE_THREAD.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})
     main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Matrix products: emitted kernels and BLAS calls against NumPy, in every form and at every edge."""
+"""Matrix products: emitted kernels and BLAS calls against NumPy, in every form, at every edge."""
 
 from __future__ import annotations
 
@@ -131,6 +131,16 @@ def test_products_match_numpy(dtype: str, target: Target) -> None:
     del library
 
 
+def test_every_tiny_shape() -> None:
+    shapes = itertools.product((0, 1, 2, 3, 5), (0, 1, 2, 3), (0, 1, 2, 3, 5))
+    specs = [gemm("f8", *shape, ta, tb) for shape in shapes for ta, tb in FORMS]
+    library, functions = load(module(specs, host()), len(specs))
+    for spec, function in zip(specs, functions, strict=True):
+        a, b = operands(spec)
+        check(spec, run(function, spec, a, b, host()), a, b)
+    del library
+
+
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
 @pytest.mark.parametrize("shape", [(6, 5000, 9), (40, 3000, 40), (1, 4099, 5), (1, 5000, 1)])
 def test_long_sums_are_as_accurate_as_blas(dtype: str, shape: tuple[int, int, int]) -> None:
@@ -225,7 +235,9 @@ def test_an_unsupported_dtype_is_a_type_error() -> None:
         module([gemm("c16", 2, 2, 2)], host())
 
 
-@pytest.mark.parametrize("shape", [(4, 3, 5), (30, 20, 19), (3, 50, 9), (7, 5, 1), (1, 8, 1)])
+@pytest.mark.parametrize(
+    "shape", [(4, 3, 5), (30, 20, 19), (64, 40, 3), (3, 50, 9), (7, 5, 1), (1, 8, 1)]
+)
 def test_an_epilogue_sees_each_element_once(shape: tuple[int, int, int]) -> None:
     """C + 1000·batch + 10·row + 0.01·col, built from the places alone, in every form."""
     m, k, n = shape
@@ -257,7 +269,10 @@ def numbered(columns: int) -> Callable[[Builder, Val, Place], Val]:
         lanes = 1 if acc.ty == "double" else int(acc.ty[1 : acc.ty.index(" ")])
         assert 1 <= place.used <= lanes
         parts = [b.cast("sitofp", v, "double") for v in (place.batch, place.row, place.col)]
-        scaled = [b.fmul(v, b.const(f, "double")) for v, f in zip(parts, (1000.0, 10.0, 0.01))]
+        weights = (1000.0, 10.0, 0.01)
+        scaled = [
+            b.fmul(v, b.const(f, "double")) for v, f in zip(parts, weights, strict=True)
+        ]
         base = b.fadd(b.fadd(scaled[0], scaled[1]), scaled[2])
         step = 10.0 if columns == 1 else 0.01
         for lane in range(lanes):
@@ -276,6 +291,7 @@ def test_blas_takes_no_epilogue() -> None:
         emit(b, gemm("f8", 600, 600, 600), *b.params, epilogue=numbered(600))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pages are protected with mprotect")
 def test_kernels_read_and_write_only_their_arrays() -> None:
     """In a process of its own: a stray access is a segmentation fault."""
     child = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=False)
