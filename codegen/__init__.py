@@ -1,0 +1,1 @@
+"""Code generation: graph -> loop program -> LLVM -> native code. Knows nothing of tracing."""

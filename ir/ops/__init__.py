@@ -12,7 +12,7 @@ from gradc.ir.ops.contraction import matmul, matmul_dims
 from gradc.ir.ops.effects import debug_print
 from gradc.ir.ops.elementwise import (
     abs_, acos, acosh, add, asin, asinh, atan, atan2, atanh, bit_and, bit_not, bit_or, bit_xor,
-    cbrt, ceil, convert, copysign, cos, cosh, div, eq, exp, exp2, expm1, floor, floordiv, fmax,
+    cbrt, ceil, convert, copy, copysign, cos, cosh, div, eq, exp, exp2, expm1, floor, floordiv, fmax,
     fmin, fmod, ge, gt, hypot, le, log, log1p, log2, log10, logical_not, logistic_density, lt,
     maximum, minimum, mod, mul, ne, neg, pow_, rint, shift_left, shift_right, sigmoid, sign, sin,
     sinh, softplus, sqrt, stop_gradient, sub, tan, tanh, trunc, where,

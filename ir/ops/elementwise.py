@@ -348,3 +348,4 @@ convert = Op(name="convert", family="elementwise",
 
 stop_gradient = elementwise("stop_gradient", lambda x: x, (None,), kinds="biuf",
                             lower=lambda s, x: x)
+copy = elementwise("copy", np.array, (lambda x, out: 1,), kinds="biuf", lower=lambda s, x: x)

@@ -1,0 +1,150 @@
+"""From a loop program to one LLVM module with ``@kernel(args, outs, ws) -> status``."""
+
+from __future__ import annotations
+
+from gradc.codegen import callbacks, irregular, matmul
+from gradc.codegen.llvm import Builder, Module, Val
+from gradc.codegen.loops import (
+    Buffer,
+    Contract,
+    Irregular,
+    LoopProgram,
+    Nest,
+    Print,
+    Stage,
+)
+from gradc.codegen.nests import NestEmitter
+from gradc.codegen.scalars import memory_type
+from gradc.codegen.targets import Target, host
+
+#: status codes of a kernel, in the low byte; the node that failed is above it
+OUT_OF_BOUNDS, INTERRUPTED, CALLBACK_FAILED = 1, 2, 3
+
+#: statements of a function: code generation is superlinear in the size of functions
+FUNCTION = 1500
+
+
+def emit(program: LoopProgram, target: Target | None = None) -> Module:
+    """The module of a program. Exports ``kernel``; prints are externals named ``print<k>``."""
+    target = target or host()
+    module = Module(target)
+    module.attributes = target.attributes
+    emit_kernel(module, program, "kernel")
+    return module
+
+
+def emit_kernel(module: Module, program: LoopProgram, name: str) -> None:
+    """Add a program to a module as function ``name``; long ones as a chain of functions."""
+    parts = _parts(program)
+    if len(parts) == 1:
+        _Function(module, program, name).emit(enumerate(program.stages))
+        return
+    names = []
+    for k, part in enumerate(parts):
+        names.append(f"{name}_{k}")
+        _Function(module, program, names[-1]).emit(part)
+    params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
+    b = Builder(module, name, "i64", params)
+    for part_name in names:
+        status = b.call("i64", part_name, b.params)
+        assert status is not None
+        _return_if(b, b.icmp("ne", status, b.i64(0)), status)
+    b.ret(b.i64(0))
+    b.finish()
+
+
+def _parts(program: LoopProgram) -> list[list[tuple[int, Stage]]]:
+    parts: list[list[tuple[int, Stage]]] = [[]]
+    size = 0
+    for k, stage in enumerate(program.stages):
+        weight = 50
+        if isinstance(stage, Nest):
+            weight = sum(len(p.row) + 2 * len(p.body) for p in stage.phases)
+        if size + weight > FUNCTION and parts[-1]:
+            parts.append([])
+            size = 0
+        parts[-1].append((k, stage))
+        size += weight
+    return parts
+
+
+def _return_if(b: Builder, failed: Val, status: Val) -> None:
+    stop, on = b.label("fail"), b.label("ok")
+    b.cond_br(failed, stop, on)
+    b.place(stop)
+    b.ret(status)
+    b.place(on)
+
+
+class _Function:
+    """One function of a program: its pointers, its stages."""
+
+    def __init__(self, module: Module, program: LoopProgram, name: str) -> None:
+        params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
+        self.b = Builder(module, name, "i64", params)
+        self.module = module
+        self.target = module.target
+        assert isinstance(self.target, Target)
+        self.pointers: dict[str, Val] = {}
+        self.prints = 0
+
+    def emit(self, stages: object) -> None:
+        for number, stage in stages:  # type: ignore[attr-defined]
+            self._stage(number, stage)
+        self.b.ret(self.b.i64(0))
+        self.b.finish()
+
+    def pointer(self, buffer: Buffer) -> Val:
+        """The address of a buffer, loaded once, in the entry block."""
+        if buffer.name not in self.pointers:
+            self.pointers[buffer.name] = self._address(buffer)
+        return self.pointers[buffer.name]
+
+    def _address(self, buffer: Buffer) -> Val:
+        args, outs, space = self.b.params
+        if buffer.kind == "constant":
+            element = memory_type(buffer.dtype)
+            text = "".join(f"\\{byte:02X}" for byte in buffer.data)
+            if not buffer.data:
+                return self.module.constant(buffer.name, f"[0 x {element}]", "[]")
+            return self.module.constant(buffer.name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
+        lines, self.b.lines = self.b.lines, []
+        if buffer.kind == "arena":
+            value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
+        else:
+            table = args if buffer.kind == "input" else outs
+            at = self.b.gep(table, "ptr", self.b.i64(buffer.index))
+            value = self.b.load(at, "ptr", 8)
+        self.b.entry.extend(self.b.lines)
+        self.b.lines = lines
+        return value
+
+    def fail(self, failed: Val, node: int) -> None:
+        """Leave with an index error of a node where ``failed``."""
+        _return_if(self.b, failed, self.b.i64(OUT_OF_BOUNDS | node << 8))
+
+    def _stage(self, number: int, stage: Stage) -> None:
+        b = self.b
+        assert isinstance(self.target, Target)
+        match stage:
+            case Nest():
+                NestEmitter(b, self.target, stage, self.pointer, self.fail).emit()
+            case Contract(spec, a, second, out, scratch, _):
+                space = self.pointer(scratch) if scratch else Val("null", "ptr")
+                matmul.emit(
+                    b, spec, self.pointer(a), self.pointer(second), self.pointer(out), space
+                )
+            case Irregular(node, types, operands, out, scratch, in_place):
+                space = self.pointer(scratch) if scratch else Val("null", "ptr")
+                failed = irregular.emit(
+                    b, node.op.name, node.attrs, types, [self.pointer(x) for x in operands],
+                    self.pointer(out), space, in_place,
+                )
+                if failed is not None:
+                    self.fail(failed, node.id)
+            case Print(node, types, operands):
+                status = callbacks.emit_print(
+                    b, f"print{number}", types, [self.pointer(x) for x in operands]
+                )
+                bad = b.icmp("ne", status, b.const(0, status.ty))
+                _return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))

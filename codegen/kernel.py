@@ -1,0 +1,129 @@
+"""A graph as native code: compile, load, call with arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradc.codegen import blas, callbacks, jit
+from gradc.codegen.callable import Entry, Hooks, load_entry
+from gradc.codegen.emit import emit
+from gradc.codegen.entry import EntrySpec, ResultSpec, Structure, emit_entry
+from gradc.codegen.guards import ArgSpec
+from gradc.codegen.llvm import Module
+from gradc.codegen.loops import LoopProgram, Print
+from gradc.codegen.program import schedule
+from gradc.codegen.targets import Target, host
+from gradc.ir.graph import Graph
+
+
+class Externals:
+    """Addresses of what a program calls outside its module, and what keeps them valid."""
+
+    def __init__(self, program: LoopProgram) -> None:
+        self.prints: dict[str, int] = {}
+        self.keep: list[object] = []
+        for number, stage in enumerate(program.stages):
+            if isinstance(stage, Print):
+                address, alive = callbacks.make_callback(
+                    stage.node.attrs["format"], stage.operand_types
+                )
+                self.prints[f"print{number}"] = address
+                self.keep.append(alive)
+
+    def address(self, name: str) -> int:
+        """The address for a name in the module's table."""
+        return self.prints[name] if name in self.prints else blas.address(name)
+
+
+class Kernel:
+    """The compiled form of a graph.
+
+    ``kernel(arrays)`` takes C-contiguous arrays of the graph's input types and returns fresh arrays. The
+    stages (``program``, ``module``) are made on first use and can be read without loading.
+    """
+
+    def __init__(self, graph: Graph, target: Target | None = None) -> None:
+        self.graph = graph
+        self.target = target or host()
+
+    @cached_property
+    def program(self) -> LoopProgram:
+        return schedule(self.graph, self.target)
+
+    @cached_property
+    def module(self) -> Module:
+        return emit(self.program, self.target)
+
+    @cached_property
+    def externals(self) -> Externals:
+        return Externals(self.program)
+
+    @cached_property
+    def _loaded(self) -> tuple[jit.Library, Any]:
+        module = self.module
+        others = {name: self.externals.address(name) for name in module.externals}
+        library = jit.load(str(module), ("kernel",), others)
+        call = ctypes.CFUNCTYPE(
+            ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+        )(library.address("kernel"))
+        return library, call
+
+    def entry(
+        self,
+        args: Sequence[ArgSpec],
+        structure: Structure,
+        hooks: Hooks,
+        *,
+        rebuild: bool = False,
+    ) -> Entry:
+        """Compile the kernel with a CPython entry point for its inputs, one argument each.
+
+        ``structure`` says how the outputs (leaves by number) make the result. Only where
+        ``cpython.supported()``.
+        """
+        leaves = tuple((t.dtype, t.shape) for t in self.graph.output_types)
+        results = ResultSpec(leaves, structure, rebuild)
+        spec = EntrySpec(tuple(args), results, self.program.arena)
+        module = emit(self.program, self.target)
+        emit_entry(module, spec)
+        own = {
+            name: self.externals.address(name)
+            for name in module.externals
+            if name in self.externals.prints or name in blas.GEMM.values()
+        }
+        return load_entry(module, spec, hooks, own)
+
+    def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """Run on arrays. Raises IndexError for an index out of bounds."""
+        _, call = self._loaded
+        given = []
+        for array, type_ in zip(arrays, self.graph.input_types, strict=True):
+            array = np.require(array, type_.dtype, ["C", "A"])
+            if array.shape != type_.shape:
+                raise ValueError(f"an input has shape {array.shape}, not {type_.shape}")
+            given.append(array)
+        results = [np.empty(t.shape, t.dtype) for t in self.graph.output_types]
+        space = np.empty(self.program.arena + 64, np.uint8)
+        start = space.ctypes.data + -space.ctypes.data % 64
+        status = call(_table(given), _table(results), start)
+        if status:
+            raise_status(status, self.graph)
+        return results
+
+
+def _table(arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
+    return (ctypes.c_void_p * max(1, len(arrays)))(*(a.ctypes.data for a in arrays))
+
+
+def raise_status(status: int, graph: Graph) -> None:
+    """Turn a kernel's status into the Python exception of the user's line."""
+    if status & 255 == 3:
+        error = callbacks.take_error()
+        if error is not None:
+            raise error
+    raise IndexError(f"an index is out of bounds (status {status})")

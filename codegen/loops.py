@@ -1,0 +1,299 @@
+"""The loop program: what will run, as frozen data that prints itself.
+
+A program is a list of stages over buffers. The usual stage is a :class:`Nest`: outer loops over *rows*, and
+inside a row a sequence of phases, each of which computes values of the row (scalars), then
+sweeps the inner loops, the last of them in vectors. A reduction over the inner loops ends with its phase
+and is a row value afterwards; one over outer loops accumulates into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from gradc.ir.graph import Node
+from gradc.ir.types import SHORT, TensorType
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory of a program: ``input`` k, ``output`` k, ``constant``, or at ``offset`` of the ``arena``."""
+
+    name: str
+    kind: str
+    dtype: np.dtype[Any]
+    size: int
+    index: int = 0  # of an input or output
+    offset: int = 0  # bytes into the arena
+    data: bytes = b""  # of a constant
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Affine:
+    """``offset + Σ coefficients[k]·i_k`` over the loops of a nest."""
+
+    offset: int
+    coefficients: tuple[int, ...]
+
+    def __str__(self) -> str:
+        terms = [
+            f"i{k}" if c == 1 else f"{c}*i{k}" for k, c in enumerate(self.coefficients) if c
+        ]
+        if self.offset or not terms:
+            terms.append(str(self.offset))
+        return " + ".join(terms)
+
+
+@dataclass(frozen=True)
+class Guard:
+    """The access takes place where ``0 <= index < extent``; elsewhere a load gives zero."""
+
+    index: Affine
+    extent: int
+
+    def __str__(self) -> str:
+        return f"0 <= {self.index} < {self.extent}"
+
+
+@dataclass(frozen=True)
+class Load:
+    """A value read from a buffer."""
+
+    value: int
+    buffer: Buffer
+    index: Affine
+    guards: tuple[Guard, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"v{self.value} = {self.buffer.name}[{self.index}]"
+        return text + "".join(f" if {g}" for g in self.guards)
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A constant scalar."""
+
+    value: int
+    number: Any
+    dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"v{self.value} = {self.number!s} : {SHORT[self.dtype]}"
+
+
+@dataclass(frozen=True)
+class Compute:
+    """An elementwise op on values."""
+
+    value: int
+    node: Node
+    operands: tuple[int, ...]
+
+    def __str__(self) -> str:
+        operands = ", ".join(f"v{v}" for v in self.operands)
+        return f"v{self.value} = {self.node.op.name} {operands} : {SHORT[self.node.type.dtype]}"
+
+
+@dataclass(frozen=True)
+class Gather:
+    """``buffer[Σ strides[k]·index_k + rest]``, indices wrapped and checked against ``extents``."""
+
+    value: int
+    buffer: Buffer
+    indices: tuple[int, ...]
+    extents: tuple[int, ...]
+    strides: tuple[int, ...]
+    rest: Affine
+    node: int
+
+    def __str__(self) -> str:
+        at = " + ".join(f"{s}*v{i}" for i, s in zip(self.indices, self.strides, strict=True))
+        return f"v{self.value} = {self.buffer.name}[{at} + {self.rest}] checked {self.extents}"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A value written to a buffer."""
+
+    buffer: Buffer
+    index: Affine
+    value: int
+
+    def __str__(self) -> str:
+        return f"{self.buffer.name}[{self.index}] = v{self.value}"
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """A reduction over the inner loops, in registers; ``result`` is a row value after the phase.
+
+    A ``factor`` makes it a sum of products, accumulated with fused multiply-add.
+    """
+
+    result: int
+    kind: str
+    value: int
+    dtype: np.dtype[Any]
+    factor: int | None = None
+
+    def __str__(self) -> str:
+        times = "" if self.factor is None else f" * v{self.factor}"
+        return f"v{self.result} = {self.kind} over inner of v{self.value}{times}"
+
+
+@dataclass(frozen=True)
+class Accumulate:
+    """A reduction over outer loops, in memory.
+
+    ``correction`` holds what rounding lost (Neumaier 1974), for long sums; it is added at the end.
+    """
+
+    buffer: Buffer
+    index: Affine
+    kind: str
+    value: int
+    correction: Buffer | None = None
+
+    def __str__(self) -> str:
+        mark = " (compensated)" if self.correction else ""
+        return f"{self.buffer.name}[{self.index}] {self.kind}= v{self.value}{mark}"
+
+
+Statement = Load | Literal | Compute | Gather | Store | Reduce | Accumulate
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Row statements (scalars), then the body of the inner loops."""
+
+    row: tuple[Statement, ...]
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Set a whole buffer to a number before a nest accumulates into it."""
+
+    buffer: Buffer
+    number: Any
+
+    def __str__(self) -> str:
+        return f"{self.buffer.name}[:] = {self.number}"
+
+
+@dataclass(frozen=True)
+class Nest:
+    """A fused kernel. Loops 0..len(outer)-1 are the rows, the rest the inner loops."""
+
+    outer: tuple[int, ...]
+    inner: tuple[int, ...]
+    phases: tuple[Phase, ...]
+    fills: tuple[Fill, ...] = ()
+    corrections: tuple[tuple[Buffer, Buffer], ...] = ()  # (sum, what rounding lost)
+
+    def lines(self) -> Iterator[str]:
+        for fill in self.fills:
+            yield str(fill)
+        indent = ""
+        for k, extent in enumerate(self.outer):
+            yield f"{indent}for i{k} < {extent}:"
+            indent += "  "
+        for phase in self.phases:
+            for statement in phase.row:
+                yield f"{indent}{statement}"
+            deeper = indent
+            for k, extent in enumerate(self.inner):
+                kind = " vector" if k == len(self.inner) - 1 else ""
+                if phase.body:
+                    yield f"{deeper}for i{k + len(self.outer)} < {extent}{kind}:"
+                deeper += "  "
+            for statement in phase.body:
+                yield f"{deeper}{statement}"
+        for total, lost in self.corrections:
+            yield f"{total.name}[:] += {lost.name}[:]"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A batch of matrix products: an emitted kernel or a BLAS call."""
+
+    spec: Any
+    a: Buffer
+    b: Buffer
+    out: Buffer
+    scratch: Buffer | None
+    strategy: str
+
+    def lines(self) -> Iterator[str]:
+        s = self.spec
+        flags = f"{'ᵀ' if s.ta else ''}", f"{'ᵀ' if s.tb else ''}"
+        batch = f" batch {s.batch}" if s.batch != 1 else ""
+        yield (
+            f"{self.out.name} = {self.a.name}{flags[0]} @ {self.b.name}{flags[1]}"
+            f"   # {s.m}x{s.k}x{s.n}{batch} {SHORT[s.dtype]}, {self.strategy}"
+        )
+
+
+@dataclass(frozen=True)
+class Irregular:
+    """An op with a loop template of its own (scatter, scan along an axis, sort, argmax)."""
+
+    node: Node
+    operand_types: tuple[TensorType, ...]
+    operands: tuple[Buffer, ...]
+    out: Buffer
+    scratch: Buffer | None
+    in_place: bool = False
+
+    def lines(self) -> Iterator[str]:
+        names = ", ".join(b.name for b in self.operands)
+        attrs = ", ".join(f"{k}={v}" for k, v in self.node.attrs.items())
+        mark = "   # in place" if self.in_place else ""
+        yield f"{self.out.name} = {self.node.op.name}({names}) {{{attrs}}}{mark}"
+
+
+@dataclass(frozen=True)
+class Print:
+    """A call back into Python that prints arrays."""
+
+    node: Node
+    operand_types: tuple[TensorType, ...]
+    operands: tuple[Buffer, ...]
+
+    def lines(self) -> Iterator[str]:
+        yield f"print {self.node.attrs['format']!r}, {', '.join(b.name for b in self.operands)}"
+
+
+Stage = Nest | Contract | Irregular | Print
+
+
+@dataclass(frozen=True)
+class LoopProgram:
+    """All that a kernel does, in order, and the memory it does it in."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    buffers: tuple[Buffer, ...]
+    arena: int
+    inputs: tuple[TensorType, ...] = ()
+    outputs: tuple[TensorType, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        out = [f"program {self.name}: {len(self.stages)} stages, arena {self.arena} bytes"]
+        for buffer in self.buffers:
+            where = f" at {buffer.offset}" if buffer.kind == "arena" else ""
+            out.append(
+                f"  {buffer.name}: {SHORT[buffer.dtype]}[{buffer.size}] {buffer.kind}{where}"
+            )
+        for k, stage in enumerate(self.stages):
+            out.append(f"stage {k}: {type(stage).__name__.lower()}")
+            out.extend(f"  {line}" for line in stage.lines())
+        return "\n".join(out)

@@ -1,0 +1,467 @@
+"""From scheduled groups to nests: what is loaded, computed, kept, stored, and in which phase."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradc.codegen.access import Access
+from gradc.codegen.loops import (
+    Accumulate,
+    Affine,
+    Buffer,
+    Compute,
+    Fill,
+    Gather,
+    Guard,
+    Literal,
+    Load,
+    Nest,
+    Phase,
+    Reduce,
+    Statement,
+    Store,
+)
+from gradc.codegen.schedule import Group, Member, cost, reads, to_domain
+from gradc.ir.graph import Graph
+from gradc.ir.types import strides_of
+
+#: longer sums over outer loops are compensated
+COMPENSATE = 128
+#: flops up to which a value of an earlier phase is computed again rather than kept
+CHEAP = 8
+
+#: buffer(node id) of a value in memory; scratch(dtype, size) for the nest's own
+Memory = Callable[[int], Buffer]
+Scratch = Callable[[np.dtype[Any], int], Buffer]
+
+
+def reduction_identity(kind: str, dtype: np.dtype[Any]) -> Any:
+    """What a reduction starts from."""
+    if kind in ("sum", "any"):
+        return dtype.type(0)
+    if kind in ("prod", "all"):
+        return dtype.type(1)
+    if dtype.kind == "b":
+        return dtype.type(kind == "min")
+    if dtype.kind == "f":
+        return dtype.type(-math.inf if kind == "max" else math.inf)
+    info = np.iinfo(dtype)
+    return dtype.type(info.min if kind == "max" else info.max)
+
+
+class NestBuilder:
+    """Lowers one group. ``stored`` are the members whose value must lie in memory."""
+
+    def __init__(
+        self, graph: Graph, group: Group, stored: set[int], memory: Memory, scratch: Scratch
+    ) -> None:
+        self.graph = graph
+        self.group = group
+        self.stored = stored
+        self.memory = memory
+        self.scratch = scratch
+        self.rank = len(group.domain)
+        self.split = group.split
+        self.phase_of: dict[int, int] = {}
+        self.kept: dict[int, Buffer] = {}
+        self.next_value = len(graph.nodes)
+        self.row: list[list[Statement]] = []
+        self.row_loaded: dict[Any, int] = {}
+        self.fills: list[Fill] = []
+        self.corrections: list[tuple[Buffer, Buffer]] = []
+
+    def build(self) -> Nest:
+        members = self.group.members
+        for id_, member in members.items():
+            self.phase_of[id_] = max(
+                (self._available(i) for i in self._inside(member)), default=0
+            )
+        last = max((self._available(i) for i in members), default=0)
+        self.row = [[] for _ in range(last + 1)]
+        bodies = self._bodies(last)
+        for id_, member in members.items():
+            if member.row:
+                self._row_member(id_, member)
+            elif member.reduced is not None and self._finished(member):
+                self._finish(id_)
+        phases = tuple(
+            Phase(tuple(self._ordered(row)), tuple(body))
+            for row, body in zip(self.row, bodies, strict=True)
+        )
+        nest = Nest(
+            self.group.domain[: self.split],
+            self.group.domain[self.split :],
+            phases,
+            tuple(self.fills),
+            tuple(self.corrections),
+        )
+        return collapse(nest)
+
+    # -- phases --------------------------------------------------------------------------------
+
+    def _inside(self, member: Member) -> list[int]:
+        found = [r.source for r in reads(self.graph, member.node)]
+        return [i for i in found if i in self.group.members]
+
+    def _finished(self, member: Member) -> bool:
+        """Whether a reduction covers all inner loops, so that it is done with the row's phase."""
+        return (
+            not member.row
+            and member.reduced is not None
+            and set(range(self.split, self.rank)) <= member.reduced
+        )
+
+    def _available(self, id_: int) -> int:
+        """The first phase in which a member's value can be used."""
+        return self.phase_of[id_] + self._finished(self.group.members[id_])
+
+    def _bodies(self, last: int) -> list[list[Statement]]:
+        """The inner statements of each phase, found backward from what each must produce."""
+        members = self.group.members
+        bodies: list[list[Statement]] = [[] for _ in range(last + 1)]
+        for phase in range(last, -1, -1):
+            roots = [
+                i
+                for i, m in members.items()
+                if not m.row
+                and self.phase_of[i] == phase
+                and (m.reduced is not None or i in self.stored or i in self.kept)
+            ]
+            needed = self._needed(roots, phase)
+            bodies[phase] = self._body(roots, needed, phase)
+        return bodies
+
+    def _needed(self, roots: Sequence[int], phase: int) -> set[int]:
+        """Members to compute in a phase; values of earlier phases are reloaded where costly."""
+        needed: set[int] = set(roots)
+        work = list(roots)
+        while work:
+            for source in self._inside(self.group.members[work.pop()]):
+                member = self.group.members[source]
+                if source in needed or member.row or member.reduced is not None:
+                    continue
+                if self.phase_of[source] < phase:
+                    if source in self.stored or source in self.kept:
+                        continue
+                    if self._recompute_cost(source) > CHEAP:
+                        size = math.prod(self.group.domain[self.split :])
+                        self.kept[source] = self.scratch(member.node.type.dtype, size)
+                        continue
+                needed.add(source)
+                work.append(source)
+        return needed
+
+    def _recompute_cost(self, id_: int) -> int:
+        """Flops to have a value again from what is in memory."""
+        total, seen, work = 0, {id_}, [id_]
+        while work and total <= CHEAP:
+            member = self.group.members[work.pop()]
+            total += cost(member.node)
+            for source in self._inside(member):
+                inner = self.group.members[source]
+                known = source in self.stored or source in self.kept
+                if source in seen or inner.row or inner.reduced is not None or known:
+                    continue
+                seen.add(source)
+                work.append(source)
+        return total
+
+    def _body(self, roots: Sequence[int], needed: set[int], phase: int) -> list[Statement]:
+        out: list[Statement] = []
+        loaded: dict[Any, int] = {}
+        root_set = set(roots)
+        products = self._products(needed, root_set)
+        for id_, member in self.group.members.items():
+            if id_ not in needed or id_ in products.values():
+                continue
+            node = member.node
+            if id_ in root_set and member.reduced is not None and id_ in products:
+                source = self.group.members[products[id_]]
+                first, second = self._operands(source, out, loaded, phase)
+                out.append(Reduce(id_, "sum", first, node.type.dtype, second))
+                continue
+            operands = self._operands(member, out, loaded, phase)
+            if member.reduced is None:
+                out.append(self._compute(id_, member, operands))
+                if id_ in root_set:
+                    if id_ in self.kept:
+                        out.append(Store(self.kept[id_], self._kept_index(), id_))
+                    if id_ in self.stored:
+                        out.append(Store(self.memory(id_), self._own_index(member), id_))
+            elif self._finished(member):
+                out.append(Reduce(id_, node.op.name, operands[0], node.type.dtype))
+            else:
+                out.append(self._accumulate(id_, member, operands[0]))
+        return out
+
+    def _products(self, needed: set[int], roots: set[int]) -> dict[int, int]:
+        """Sums of a product that nothing else uses: reduction -> the multiplication."""
+        uses: dict[int, int] = {}
+        for id_ in needed:
+            for source in self._inside(self.group.members[id_]):
+                uses[source] = uses.get(source, 0) + 1
+        out = {}
+        for id_ in roots:
+            member = self.group.members[id_]
+            if member.node.op.name != "sum" or not self._finished(member):
+                continue
+            (source,) = self._inside(member) or [-1]
+            factor = self.group.members.get(source)
+            if (
+                factor is not None
+                and factor.node.op.name == "mul"
+                and source in needed
+                and factor.node.type.dtype.kind == "f"
+                and uses[source] == 1
+                and source not in roots
+            ):
+                out[id_] = source
+        return out
+
+    def _finish(self, id_: int) -> None:
+        """A finished reduction, as a row value: into memory, or on to the outer loops."""
+        member = self.group.members[id_]
+        assert member.reduced is not None
+        row = self.row[self._available(id_)]
+        if member.reduced != frozenset(range(self.split, self.rank)):
+            row.append(self._accumulate(id_, member, id_))
+        elif id_ in self.stored:
+            row.append(Store(self.memory(id_), self._own_index(member), id_))
+
+    def _row_member(self, id_: int, member: Member) -> None:
+        phase = self.phase_of[id_]
+        row = self.row[phase]
+        operands = self._operands(member, row, self.row_loaded, phase)
+        if member.reduced is not None:
+            row.append(self._accumulate(id_, member, operands[0]))
+            return
+        row.append(self._compute(id_, member, operands))
+        if id_ in self.stored:
+            row.append(Store(self.memory(id_), self._own_index(member), id_))
+
+    def _ordered(self, row: list[Statement]) -> list[Statement]:
+        """Loads first: a body's row loads are found before the row's own values."""
+        first = [s for s in row if isinstance(s, (Load, Literal))]
+        return first + [s for s in row if not isinstance(s, (Load, Literal))]
+
+    # -- operands ------------------------------------------------------------------------------
+
+    def _operands(
+        self, member: Member, out: list[Statement], loaded: dict[Any, int], phase: int
+    ) -> list[int]:
+        return [
+            self._operand(member, read, out, loaded, phase)
+            for read in reads(self.graph, member.node)
+        ]
+
+    def _operand(
+        self,
+        member: Member,
+        read: Access,
+        out: list[Statement],
+        loaded: dict[Any, int],
+        phase: int,
+    ) -> int:
+        source = read.source
+        inside = self.group.members.get(source)
+        if inside is not None:
+            if member.row or inside.row or inside.reduced is not None:
+                return source
+            if self.phase_of[source] == phase or self._recomputed(source, phase):
+                return source
+            if source in self.stored:
+                buffer, index = self.memory(source), self._own_index(inside)
+            else:
+                buffer, index = self.kept[source], self._kept_index()
+            return self._load(buffer, index, (), out, loaded)
+        node = self.graph.nodes[source]
+        if node.op.name == "const" and node.type.size == 1 and not read.guards:
+            return self._literal(node.attrs["value"].item(), node.type.dtype, phase)
+        if node.type.size == 0:
+            return self._literal(0, node.type.dtype, phase)
+        index = to_domain(read.linear(node.type.shape), member.axes, self.rank)
+        guards = tuple(
+            Guard(to_domain(g.index, member.axes, self.rank), g.extent) for g in read.guards
+        )
+        inner = [*index.coefficients[self.split :]]
+        inner += [c for g in guards for c in g.index.coefficients[self.split :]]
+        if not any(inner):
+            return self._load(
+                self.memory(source), index, guards, self.row[phase], self.row_loaded, phase
+            )
+        return self._load(self.memory(source), index, guards, out, loaded)
+
+    def _recomputed(self, source: int, phase: int) -> bool:
+        return source not in self.stored and source not in self.kept
+
+    def _load(
+        self,
+        buffer: Buffer,
+        index: Affine,
+        guards: tuple[Guard, ...],
+        out: list[Statement],
+        loaded: dict[Any, int],
+        phase: int | None = None,
+    ) -> int:
+        key = (buffer.name, index, guards)
+        if key in loaded:
+            at = loaded[key]
+            if phase is not None:  # a row's load must stand in the earliest phase that uses it
+                self._hoist(at, phase)
+            return at
+        value = self._fresh()
+        loaded[key] = value
+        out.append(Load(value, buffer, index, guards))
+        return value
+
+    def _hoist(self, value: int, phase: int) -> None:
+        for later in range(phase + 1, len(self.row)):
+            for statement in self.row[later]:
+                if isinstance(statement, (Load, Literal)) and statement.value == value:
+                    self.row[later].remove(statement)
+                    self.row[phase].append(statement)
+                    return
+
+    def _literal(self, number: Any, dtype: np.dtype[Any], phase: int) -> int:
+        key = (dtype.str, np.asarray(number, dtype).tobytes())
+        if key in self.row_loaded:
+            return self.row_loaded[key]
+        value = self._fresh()
+        self.row_loaded[key] = value
+        self.row[0].append(Literal(value, number, dtype))
+        return value
+
+    def _fresh(self) -> int:
+        self.next_value += 1
+        return self.next_value - 1
+
+    # -- statements ----------------------------------------------------------------------------
+
+    def _compute(self, id_: int, member: Member, operands: Sequence[int]) -> Statement:
+        node = member.node
+        if node.op.name != "gather":
+            return Compute(id_, node, tuple(operands))
+        table = self.graph.nodes[node.operands[0]].type
+        strides = strides_of(table.shape)
+        count = len(node.operands) - 1
+        index_rank = node.type.rank - (table.rank - count)
+        rest = [0] * self.rank
+        for k, stride in enumerate(strides[count:]):
+            axis = member.axes[index_rank + k]
+            if axis is not None:
+                rest[axis] += stride
+        return Gather(
+            id_,
+            self.memory(node.operands[0]),
+            tuple(operands),
+            table.shape[:count],
+            strides[:count],
+            Affine(0, tuple(rest)),
+            id_,
+        )
+
+    def _kept_index(self) -> Affine:
+        inner = strides_of(self.group.domain[self.split :])
+        return Affine(0, (0,) * self.split + inner)
+
+    def _own_index(self, member: Member) -> Affine:
+        """Where a member's value lies in its own buffer."""
+        axes = [
+            a
+            for k, a in enumerate(member.axes)
+            if member.reduced is None or k not in member.node.attrs["axes"]
+        ]
+        out = [0] * self.rank
+        for axis, stride in zip(axes, strides_of(member.node.type.shape), strict=True):
+            if axis is not None:
+                out[axis] += stride
+        return Affine(0, tuple(out))
+
+    def _accumulate(self, id_: int, member: Member, value: int) -> Accumulate:
+        node = member.node
+        buffer = self.memory(id_)
+        kind, dtype = node.op.name, node.type.dtype
+        self.fills.append(Fill(buffer, reduction_identity(kind, dtype)))
+        assert member.reduced is not None
+        length = math.prod(self.group.domain[a] for a in member.reduced if a < self.split)
+        correction = None
+        if kind == "sum" and dtype.kind == "f" and length > COMPENSATE:
+            correction = replace(self.scratch(dtype, buffer.size))
+            self.fills.append(Fill(correction, dtype.type(0)))
+            self.corrections.append((buffer, correction))
+        return Accumulate(buffer, self._own_index(member), kind, value, correction)
+
+
+def collapse(nest: Nest) -> Nest:
+    """Drop loops of one iteration and join adjacent loops that every index walks as one."""
+    extents = nest.outer + nest.inner
+    affines: list[Affine] = []
+    for phase in nest.phases:
+        for s in (*phase.row, *phase.body):
+            affines.extend(_affines(s))
+    outer = _joined(nest.outer, 0, extents, affines)
+    inner = _joined(nest.inner, len(nest.outer), extents, affines)
+    last = [loop[-1] for loop in (*outer, *inner)]
+
+    def remap(affine: Affine) -> Affine:
+        return Affine(affine.offset, tuple(affine.coefficients[a] for a in last))
+
+    phases = tuple(
+        Phase(
+            tuple(_remapped(s, remap) for s in phase.row),
+            tuple(_remapped(s, remap) for s in phase.body),
+        )
+        for phase in nest.phases
+    )
+
+    def size(loops: list[list[int]]) -> tuple[int, ...]:
+        return tuple(math.prod(extents[a] for a in loop) for loop in loops)
+
+    return replace(nest, outer=size(outer), inner=size(inner), phases=phases)
+
+
+def _joined(
+    part: Sequence[int], first: int, extents: Sequence[int], affines: Sequence[Affine]
+) -> list[list[int]]:
+    """Runs of axes that make one loop each."""
+    loops: list[list[int]] = []
+    for axis in range(first, first + len(part)):
+        if extents[axis] == 1:
+            continue
+        if loops and all(
+            a.coefficients[loops[-1][-1]] == a.coefficients[axis] * extents[axis]
+            for a in affines
+        ):
+            loops[-1].append(axis)
+        else:
+            loops.append([axis])
+    return loops
+
+
+def _affines(statement: Statement) -> list[Affine]:
+    match statement:
+        case Load():
+            return [statement.index, *(g.index for g in statement.guards)]
+        case Store() | Accumulate():
+            return [statement.index]
+        case Gather():
+            return [statement.rest]
+    return []
+
+
+def _remapped(statement: Statement, remap: Callable[[Affine], Affine]) -> Statement:
+    match statement:
+        case Load():
+            guards = tuple(Guard(remap(g.index), g.extent) for g in statement.guards)
+            return replace(statement, index=remap(statement.index), guards=guards)
+        case Store() | Accumulate():
+            return replace(statement, index=remap(statement.index))
+        case Gather():
+            return replace(statement, rest=remap(statement.rest))
+    return statement
+

@@ -1,0 +1,323 @@
+"""From a graph to its loop program: schedule, decide what lies in memory, lower, plan the arena."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gradc.codegen import irregular, matmul
+from gradc.codegen.access import Access, identity, resolve
+from gradc.codegen.buffers import Request, plan
+from gradc.codegen.loops import (
+    Affine,
+    Buffer,
+    Contract,
+    Fill,
+    Guard,
+    Irregular,
+    Literal,
+    Load,
+    LoopProgram,
+    Nest,
+    Phase,
+    Print,
+    Stage,
+    Statement,
+    Store,
+)
+from gradc.codegen.lower import NestBuilder, collapse
+from gradc.codegen.prepare import ASSEMBLED, OPAQUE, prepare
+from gradc.codegen.schedule import Group, Scheduler, Single, reads
+from gradc.codegen.targets import Target, host
+from gradc.ir.graph import Graph, Node
+from gradc.ir.ops.contraction import matmul_dims
+from gradc.ir.types import strides_of
+
+
+def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
+    """The loop program of a graph for a target (this machine by default)."""
+    return _Lowering(prepare(graph), target or host()).run()
+
+
+class _Lowering:
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph = graph
+        self.target = target
+        self.scheduler = Scheduler(graph)
+        self.steps = self.scheduler.run()
+        self.users = self._users()
+        self.stored = self._stored()
+        self.shared = self._shared()
+        self.buffers: dict[int, Buffer] = {}
+        self.scratches: list[tuple[Buffer, int]] = []
+
+    def run(self) -> LoopProgram:
+        self._place_values()
+        stages: list[Stage] = []
+        for index, step in enumerate(self.steps):
+            stages.extend(self._stages(index, step))
+        place = self._plan_arena()
+        return LoopProgram(
+            self.graph.name,
+            tuple(_with_buffers(stage, place) for stage in stages),
+            tuple(place[b.name] for b in self._all_buffers()),
+            self.arena,
+            self.graph.input_types,
+            self.graph.output_types,
+        )
+
+    # -- which values lie in memory ------------------------------------------------------------
+
+    def _users(self) -> dict[int, set[int]]:
+        """The steps that read each computed value (aliases seen through)."""
+        users: dict[int, set[int]] = {}
+        for index, step in enumerate(self.steps):
+            nodes = (
+                [m.node for m in step.members.values()]
+                if isinstance(step, Group)
+                else [step.node]
+            )
+            for node in nodes:
+                for source in self._memory_operands(node):
+                    users.setdefault(source, set()).add(index)
+        return users
+
+    def _memory_operands(self, node: Node) -> Iterable[int]:
+        """The values a node reads, from registers or memory, as owners of the memory."""
+        root = self.scheduler.root
+        if node.op.name in OPAQUE:
+            return [root(i) for i in node.operands]
+        if node.op.name in ASSEMBLED:
+            return [root(a.source) for a in self._pieces(node)]
+        found = [root(a.source) for a in reads(self.graph, node)]
+        return [*found, root(node.operands[0])] if node.op.name == "gather" else found
+
+    def _stored(self) -> set[int]:
+        """Computed values that must lie in memory."""
+        home, stored = self.scheduler.home, set()
+        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
+        for id_, index in home.items():
+            step = self.steps[index]
+            elsewhere = self.users.get(id_, set()) - {index}
+            if isinstance(step, Single) or elsewhere or id_ in outputs:
+                stored.add(id_)
+            elif isinstance(step, Group) and self._accumulated(step, id_):
+                stored.add(id_)
+        # What an alias inside the same group reads was kept out of it by the scheduler.
+        return stored
+
+    def _accumulated(self, group: Group, id_: int) -> bool:
+        member = group.members[id_]
+        return member.reduced is not None and member.reduced != frozenset(
+            range(group.split, len(group.domain))
+        )
+
+    def _shared(self) -> dict[int, int]:
+        """Updates that may overwrite their first operand, whose last use they are: node -> owner."""
+        shared: dict[int, int] = {}
+        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
+        owner: dict[int, int] = {}
+        for index, step in enumerate(self.steps):
+            if not isinstance(step, Single) or step.node.op.name not in (
+                "update_slice",
+                *irregular.IN_PLACE,
+            ):
+                continue
+            node = step.node
+            access = resolve(self.graph, node.operands[0], identity(node.type.rank),
+                             node.type.rank)
+            base = self.scheduler.root(access.source)
+            whole = access.source == node.operands[0] and not access.guards
+            others = [self.scheduler.root(i) for i in self._other_sources(node)]
+            if (
+                whole
+                and base in self.scheduler.home
+                and base not in outputs
+                and node.id not in outputs
+                and base not in others
+                and max(self.users[base]) == index
+                and self.scheduler.home[base] < index
+            ):
+                shared[node.id] = owner[node.id] = owner.get(base, base)
+        return shared
+
+    def _other_sources(self, node: Node) -> list[int]:
+        if node.op.name in ASSEMBLED:
+            return [a.source for a in self._pieces(node)[1:]]
+        return list(node.operands[1:])
+
+    # -- buffers -------------------------------------------------------------------------------
+
+    def _place_values(self) -> None:
+        for k, id_ in enumerate(self.graph.inputs):
+            node = self.graph.nodes[id_]
+            self.buffers[id_] = Buffer(
+                f"in{k}", "input", node.type.dtype, node.type.size, index=k
+            )
+        for k, id_ in enumerate(self.graph.outputs):
+            node = self.graph.nodes[id_]
+            self.buffers[id_] = Buffer(
+                f"out{k}", "output", node.type.dtype, node.type.size, index=k
+            )
+        for id_ in sorted(self.stored):
+            if id_ not in self.buffers and id_ not in self.shared:
+                node = self.graph.nodes[id_]
+                self.buffers[id_] = Buffer(
+                    f"buf{id_}", "arena", node.type.dtype, node.type.size
+                )
+
+    def memory(self, id_: int) -> Buffer:
+        """The buffer of a value; constants get one when they are first read."""
+        id_ = self.scheduler.root(id_)
+        id_ = self.shared.get(id_, id_)
+        if id_ not in self.buffers:
+            node = self.graph.nodes[id_]
+            if node.op.name != "const":
+                raise AssertionError(f"%{id_} {node.op.name} was given no memory")
+            value = np.ascontiguousarray(node.attrs["value"])
+            self.buffers[id_] = Buffer(
+                f"const{id_}", "constant", value.dtype, value.size, data=value.tobytes()
+            )
+        return self.buffers[id_]
+
+    def scratch(self, index: int, dtype: np.dtype[Any], size: int) -> Buffer:
+        """Memory for the duration of one step."""
+        buffer = Buffer(f"tmp{len(self.scratches)}", "arena", dtype, size)
+        self.scratches.append((buffer, index))
+        return buffer
+
+    def _all_buffers(self) -> list[Buffer]:
+        return [*self.buffers.values(), *(b for b, _ in self.scratches)]
+
+    def _plan_arena(self) -> dict[str, Buffer]:
+        requests, wanted = [], []
+        family: dict[int, list[int]] = {}
+        for id_, base in self.shared.items():
+            family.setdefault(base, []).append(id_)
+        for id_, buffer in self.buffers.items():
+            if buffer.kind == "arena":
+                ids = [id_, *family.get(id_, [])]
+                last = max(max(self.users.get(i, {self.scheduler.home[i]})) for i in ids)
+                first = self.scheduler.home[id_]
+                requests.append(Request(buffer.nbytes, first, max(first, last)))
+                wanted.append(buffer)
+        for buffer, index in self.scratches:
+            requests.append(Request(buffer.nbytes, index, index))
+            wanted.append(buffer)
+        offsets, self.arena = plan(requests)
+        place = {b.name: b for b in self._all_buffers()}
+        for buffer, offset in zip(wanted, offsets, strict=True):
+            place[buffer.name] = replace(buffer, offset=offset)
+        return place
+
+    # -- stages --------------------------------------------------------------------------------
+
+    def _stages(self, index: int, step: Group | Single) -> list[Stage]:
+        def scratch(dtype: np.dtype[Any], size: int) -> Buffer:
+            return self.scratch(index, dtype, size)
+
+        if isinstance(step, Group):
+            return [NestBuilder(self.graph, step, self.stored, self.memory, scratch).build()]
+        node = step.node
+        if node.op.name in ASSEMBLED:
+            return self._assemble(node)
+        operands = tuple(self.memory(i) for i in node.operands)
+        types = tuple(self.graph.nodes[i].type for i in node.operands)
+        if node.op.name == "debug_print":
+            return [Print(node, types, operands)]
+        if node.op.name == "matmul":
+            return [self._contract(node, index)]
+        nbytes = irregular.scratch_bytes(node.op.name, node.attrs, types)
+        space = scratch(np.dtype(np.uint8), nbytes) if nbytes else None
+        out = self.memory(node.id)
+        return [Irregular(node, types, operands, out, space, node.id in self.shared)]
+
+    def _contract(self, node: Node, index: int) -> Contract:
+        a, b = (self.graph.nodes[i].type for i in node.operands)
+        m, n, k = matmul_dims(a, b, node.attrs)
+        batch = math.prod(a.shape[:-2])
+        spec = matmul.Gemm(
+            a.dtype, m, n, k, node.attrs["ta"], node.attrs["tb"], batch, m * k, k * n, m * n
+        )
+        nbytes = matmul.scratch_bytes(spec, self.target)
+        space = self.scratch(index, np.dtype(np.uint8), nbytes) if nbytes else None
+        return Contract(
+            spec,
+            self.memory(node.operands[0]),
+            self.memory(node.operands[1]),
+            self.memory(node.id),
+            space,
+            matmul.strategy(spec, self.target),
+        )
+
+    def _pieces(self, node: Node) -> list[Access]:
+        """What is put together, each read in its own axes."""
+        out = []
+        for i in node.operands:
+            rank = self.graph.nodes[i].type.rank
+            out.append(resolve(self.graph, i, identity(rank), rank))
+        return out
+
+    def _assemble(self, node: Node) -> list[Stage]:
+        """Nests that write the pieces of a concat, update_slice or strided embed to their places."""
+        rank, shape = node.type.rank, node.type.shape
+        out = self.memory(node.id)
+        ones, zeros = (1,) * rank, (0,) * rank
+        shapes = [self.graph.nodes[i].type.shape for i in node.operands]
+        places: list[tuple[tuple[int, ...], tuple[int, ...]]]
+        if node.op.name == "concat":
+            places, at = [], 0
+            for piece in shapes:
+                places.append(
+                    (tuple(at * (k == node.attrs["axis"]) for k in range(rank)), ones)
+                )
+                at += piece[node.attrs["axis"]]
+        else:
+            places = [(node.attrs["starts"], node.attrs["steps"])]
+            if node.op.name == "update_slice":
+                places.insert(0, (zeros, ones))
+        stages: list[Stage] = []
+        if node.op.name == "embed":
+            stages.append(Nest((), (), (), (Fill(out, node.type.dtype.type(0)),)))
+        strides = strides_of(shape)
+        for k, (access, piece, (starts, steps)) in enumerate(
+            zip(self._pieces(node), shapes, places, strict=True)
+        ):
+            in_place = k == 0 and node.id in self.shared
+            if math.prod(piece) == 0 or in_place:
+                continue
+            target = Affine(
+                sum(s * p for s, p in zip(starts, strides, strict=True)),
+                tuple(s * p for s, p in zip(steps, strides, strict=True)),
+            )
+            read = self._read(access)
+            nest = Nest((), piece, (Phase((), (read, Store(out, target, 0))),))
+            stages.append(collapse(nest))
+        return stages
+
+    def _read(self, access: Access) -> Statement:
+        node = self.graph.nodes[access.source]
+        if node.type.size == 0:
+            return Literal(0, 0, node.type.dtype)
+        guards = tuple(Guard(g.index, g.extent) for g in access.guards)
+        return Load(0, self.memory(access.source), access.linear(node.type.shape), guards)
+
+
+def _with_buffers(thing: Any, place: dict[str, Buffer]) -> Any:
+    """The same stage with the buffers' final places."""
+    if isinstance(thing, Buffer):
+        return place[thing.name]
+    if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
+        return tuple(_with_buffers(x, place) for x in thing)
+    if type(thing).__module__ == Nest.__module__ and not isinstance(thing, Affine):
+        fields = {
+            name: _with_buffers(value, place)
+            for name, value in vars(thing).items()
+            if isinstance(value, (Buffer, tuple)) or type(value).__module__ == Nest.__module__
+        }
+        return replace(thing, **fields)
+    return thing

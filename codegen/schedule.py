@@ -1,0 +1,270 @@
+"""Scheduling: the nodes of a graph are gathered into fused groups, in an order that can run.
+
+A group has a *domain*, the extents of its loops, split in rows and inner loops. A node joins the latest
+group that one of its operands is in, when everything it needs from there is at hand in
+registers: at the same point of the domain, or as the finished reduction of the row. Otherwise
+it tries the later groups of the same domain, and last it opens a group of its own. Groups run in
+the order in which they were opened, so no cycle can arise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gradc.codegen.access import Access, identity, is_view, resolve
+from gradc.codegen.loops import Affine
+from gradc.codegen.prepare import ASSEMBLED, OPAQUE, is_alias
+from gradc.ir.graph import Graph, Node
+from gradc.ir.scalar import MATH
+from gradc.ir.types import Shape
+
+REDUCTIONS = frozenset("sum prod max min any all".split())
+#: values of a group: more and registers spill, and compile time grows
+LARGEST = 160
+#: a row of fewer elements does not pay for a scalar call of vector math in it
+SHORT_ROW = 64
+
+_EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
+
+
+def cost(node: Node) -> int:
+    """Rough flops of one element: recomputing is cheaper than memory below about ten."""
+    if node.op.name in _EXPENSIVE:
+        return 20
+    return 4 if node.op.name in ("div", "sqrt", "gather") else 1
+
+
+@dataclass
+class Member:
+    """A node in a group. ``axes[d]`` is the domain's axis that its own axis d runs along."""
+
+    node: Node
+    axes: tuple[int | None, ...]
+    row: bool
+    reduced: frozenset[int] | None = None  # of a reduction: the domain's axes summed over
+
+
+@dataclass
+class Group:
+    """Nodes that run in one nest."""
+
+    domain: Shape
+    splits: set[int]
+    members: dict[int, Member] = field(default_factory=dict)
+
+    @property
+    def split(self) -> int:
+        """How many leading axes are rows: the fewest that the reductions allow."""
+        return min(self.splits)
+
+
+@dataclass
+class Single:
+    """A node that runs by itself."""
+
+    node: Node
+
+
+Step = Group | Single
+
+
+class Scheduler:
+    """Builds the steps of a graph and answers where each value comes from."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.steps: list[Step] = []
+        self.home: dict[int, int] = {}  # node -> step
+        self.after: dict[int, int] = {}  # node -> first step it can be read in from memory
+
+    def run(self) -> list[Step]:
+        for node in self.graph.nodes:
+            name = node.op.name
+            if name in ("input", "const") or is_view(self.graph, node):
+                continue
+            if is_alias(self.graph, node):
+                source = self.root(node.operands[0])
+                self.after[node.id] = self._ready(source)
+            elif name in OPAQUE or name in ASSEMBLED:
+                self._place(Single(node), node)
+            else:
+                self._join(node)
+        return self.steps
+
+    def root(self, id_: int) -> int:
+        """The node that owns the memory an alias shows."""
+        while is_alias(self.graph, self.graph.nodes[id_]):
+            id_ = self.graph.nodes[id_].operands[0]
+        return id_
+
+    def accesses(self, node: Node) -> list[Access]:
+        """What a computed node reads, in terms of its loops' axes."""
+        return reads(self.graph, node)
+
+    def _ready(self, id_: int) -> int:
+        """The first step that can read a value from memory."""
+        return self.home[id_] + 1 if id_ in self.home else 0
+
+    def _place(self, step: Step, node: Node) -> None:
+        self.steps.append(step)
+        self.home[node.id] = len(self.steps) - 1
+
+    def _join(self, node: Node) -> None:
+        domain = domain_of(self.graph, node)
+        reads = self.accesses(node)
+        earliest = 0
+        latest = -1
+        for read in reads:
+            source = self.root(read.source)
+            if source in self.home:
+                latest = max(latest, self.home[source])
+                if source != read.source:  # an alias is read from memory
+                    earliest = max(earliest, self.home[source] + 1)
+        if node.op.name == "gather":
+            source = self.root(node.operands[0])
+            earliest = max(earliest, self._ready(source))
+        start = max(latest, earliest, 0)
+        for index in range(start, len(self.steps)):
+            step = self.steps[index]
+            if isinstance(step, Group):
+                member = self._fits(step, index, node, domain, reads)
+                if member is not None:
+                    step.members[node.id] = member
+                    self.home[node.id] = index
+                    return
+        reduced = _reduced(node)
+        group = Group(domain, _splits(len(domain), reduced))
+        group.members[node.id] = Member(node, tuple(range(len(domain))), False, reduced)
+        self._place(group, node)
+
+    def _fits(
+        self, group: Group, index: int, node: Node, domain: Shape, reads: Sequence[Access]
+    ) -> Member | None:
+        """The membership of a node in a group, with the group's splits narrowed; None if it cannot."""
+        if len(group.members) >= LARGEST:
+            return None
+        inside = [r for r in reads if self.home.get(r.source) == index]
+        full = domain == group.domain
+        axes = tuple(range(len(domain))) if full else self._row_axes(group, domain, inside)
+        if axes is None:
+            return None
+        splits = set(group.splits)
+        for read in inside:
+            member = group.members[read.source]
+            if not _in_registers(member, self.graph, read, axes):
+                return None
+            if member.reduced is not None:
+                splits &= _exactly(member.reduced, len(group.domain))
+        reduced = _reduced(node)
+        if reduced is not None:
+            reduced = frozenset(a for k in reduced if (a := axes[k]) is not None)
+            if full:
+                splits &= _splits(len(group.domain), reduced)
+        if not splits:
+            return None
+        split = min(splits)
+        if not full:
+            if any(a is not None and a >= split for a in axes):
+                return None
+            rows, inner = math.prod(group.domain[:split]), math.prod(group.domain[split:])
+            if node.op.name in _EXPENSIVE and rows > 4 and inner < SHORT_ROW:
+                return None
+            splits = {s for s in splits if all(a is None or a < s for a in axes)}
+        group.splits = splits
+        return Member(node, axes, not full, reduced)
+
+    def _row_axes(
+        self, group: Group, domain: Shape, inside: Sequence[Access]
+    ) -> tuple[int | None, ...] | None:
+        """Which axes of the group a smaller node runs along, by what it reads there."""
+        axes: list[int | None] = [None] * len(domain)
+        for read in inside:
+            member = group.members[read.source]
+            if read.guards or not (member.row or member.reduced is not None):
+                return None
+            own = _own_axes(member)
+            for dim, axis in zip(read.dims, own, strict=True):
+                if axis is None:
+                    continue
+                hit = [k for k, c in enumerate(dim.coefficients) if c]
+                if len(hit) == 1 and domain[hit[0]] == group.domain[axis]:
+                    axes[hit[0]] = axis
+        if any(d != 1 and a is None for d, a in zip(domain, axes, strict=True)):
+            return None
+        return tuple(axes) if inside else None
+
+
+def domain_of(graph: Graph, node: Node) -> Shape:
+    """The loops of a node: a reduction runs over its operand."""
+    if node.op.name in REDUCTIONS:
+        return graph.nodes[node.operands[0]].type.shape
+    return node.type.shape
+
+
+def reads(graph: Graph, node: Node) -> list[Access]:
+    """What a node reads at each point of its own domain; for a gather, its indices."""
+    rank = len(domain_of(graph, node))
+    dims = identity(rank)
+    operands = node.operands
+    if node.op.name == "gather":
+        index_rank = graph.nodes[node.operands[1]].type.rank
+        operands, dims = node.operands[1:], dims[:index_rank]
+    return [resolve(graph, i, dims, rank) for i in operands]
+
+
+def _reduced(node: Node) -> frozenset[int] | None:
+    return frozenset(node.attrs["axes"]) if node.op.name in REDUCTIONS else None
+
+
+def _splits(rank: int, reduced: frozenset[int] | None) -> set[int]:
+    """Where rows may end: the inner loops are then all reduced, or none is."""
+    candidates = range(rank) if rank else range(1)
+    if reduced is None:
+        return set(candidates)
+    out = set()
+    for split in candidates:
+        inner = set(range(split, rank))
+        if inner <= reduced or not inner & reduced:
+            out.add(split)
+    return out
+
+
+def _exactly(reduced: frozenset[int], rank: int) -> set[int]:
+    """The split at which a reduction is finished with each row."""
+    start = rank - len(reduced)
+    return {start} if reduced == frozenset(range(start, rank)) and reduced else set()
+
+
+def _own_axes(member: Member) -> tuple[int | None, ...]:
+    """The domain's axes along which the *result* of a member runs."""
+    if member.reduced is None:
+        return member.axes
+    kept = [a for k, a in enumerate(member.axes) if k not in member.node.attrs["axes"]]
+    return tuple(kept)
+
+
+def _in_registers(
+    member: Member, graph: Graph, read: Access, axes: Sequence[int | None]
+) -> bool:
+    """Whether a read hits the member's value of the same point of the domain."""
+    if read.guards:
+        return False
+    shape = graph.nodes[read.source].type.shape
+    for extent, dim, axis in zip(shape, read.dims, _own_axes(member), strict=True):
+        if extent == 1:
+            continue
+        hit = [k for k, c in enumerate(dim.coefficients) if c]
+        if dim.offset or len(hit) != 1 or dim.coefficients[hit[0]] != 1 or axes[hit[0]] != axis:
+            return False
+    return True
+
+
+def to_domain(affine: Affine, axes: Sequence[int | None], rank: int) -> Affine:
+    """An index in a member's own axes, in those of its group."""
+    out = [0] * rank
+    for c, axis in zip(affine.coefficients, axes, strict=True):
+        if axis is not None:
+            out[axis] += c
+    return Affine(affine.offset, tuple(out))
