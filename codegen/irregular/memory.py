@@ -11,6 +11,7 @@ import numpy as np
 
 from gradc.codegen.lanes import Lanes, Part, parts
 from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.targets import Target
 from gradc.ir.types import TensorType
 
 #: (offset of the first part, the parts, carried values) -> the next carried values
@@ -39,7 +40,15 @@ def memory_type(dtype: np.dtype[Any]) -> str:
 
 def lanes_of_type(b: Builder, type_: TensorType) -> Lanes:
     """Vector access to the elements of an array."""
-    return Lanes(b, memory_type(type_.dtype), type_.dtype.itemsize, b.module.target)
+    return Lanes(b, memory_type(type_.dtype), type_.dtype.itemsize, target_of(b))
+
+
+def target_of(b: Builder) -> Target:
+    """The machine a builder's module is for. Raises TypeError if it names none."""
+    target = b.module.target
+    if not isinstance(target, Target):
+        raise TypeError("a loop template needs a module with a target")
+    return target
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from both ends at once, without a branch on the data and without a test for the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradc.codegen.irregular.memory import counted, memory_type, split
-from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm import Builder, Val, vector
 from gradc.ir.types import TensorType
 
 #: The longest run sorted in registers.
@@ -33,10 +34,12 @@ class Plan:
 
     @property
     def places(self) -> int:
+        """Words sorted: a whole number of runs."""
         return self.run << self.merges
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all words."""
         return self.places * self.word // 8
 
 
@@ -105,9 +108,28 @@ class _Sorter:
             for k, word in enumerate(self._sorted_run(x, b.i64(0))):
                 self._store_position(word, out, b.i64(k))
             return
-        with b.loop(b.i64(0), b.i64(p.places), p.run) as loop:
-            for k, word in enumerate(self._sorted_run(x, loop.index)):
+        carried = [b.const(0, self.word), b.const(True, "i1")]
+        with b.loop(b.i64(0), b.i64(p.places), p.run, carried) as loop:
+            words = self._sorted_run(x, loop.index)
+            for k, word in enumerate(words):
                 self._store_word(word, scratch, b.add(loop.index, b.i64(k)))
+            greatest, ordered = loop.carried
+            ordered = b.and_(ordered, b.icmp("ule", greatest, words[0]))
+            loop.next = [words[-1], ordered]
+        sorted_, unsorted, done = b.label("sorted"), b.label("unsorted"), b.label("argsorted")
+        b.cond_br(loop.results[1], sorted_, unsorted)
+        b.place(sorted_)
+        with b.loop(b.i64(0), b.i64(p.n)) as loop:
+            self._move_position(b.gep(scratch, self.word, loop.index), out, loop.index)
+        b.br(done)
+        b.place(unsorted)
+        self._merge_all(scratch, out)
+        b.br(done)
+        b.place(done)
+
+    def _merge_all(self, scratch: Val, out: Val) -> None:
+        """Merge the sorted runs in scratch; the last merge writes positions."""
+        b, p = self.b, self.plan
         source = scratch
         if p.merges > 1:
             other = b.gep(scratch, self.word, b.i64(p.places))
@@ -116,12 +138,13 @@ class _Sorter:
                 source, target, width = passes.carried
                 twice = b.add(width, width)
                 pairs = b.binary("udiv", b.i64(p.places), twice)
-                with b.loop(b.i64(0), pairs) as pair:
+                with b.loop(b.i64(0), pairs, 2) as pair:
                     start = b.mul(pair.index, twice)
-                    self._merge(source, target, start, width, last=False)
+                    starts = [start, b.add(start, twice)]
+                    self._merge(source, target, starts, width, last=False)
                 passes.next = [target, source, twice]
             source = passes.results[0]
-        self._merge(source, out, b.i64(0), b.i64(p.places // 2), last=True)
+        self._merge(source, out, [b.i64(0)], b.i64(p.places // 2), last=True)
 
     def _sorted_run(self, x: Val, start: Val) -> list[Val]:
         """The words of the run at ``start``, in order; padding is greater than any word."""
@@ -164,50 +187,73 @@ class _Sorter:
         nan = b.fcmp("uno", value, value)
         return b.select(nan, b.const(-1, ty), b.xor(pattern, flip))
 
-    def _merge(self, source: Val, target: Val, start: Val, width: Val, *, last: bool) -> None:
-        """Merge two runs of ``width`` words at ``start``, the lower half upwards and the upper
-        half downwards.
+    def _merge(
+        self, source: Val, target: Val, starts: Sequence[Val], width: Val, *, last: bool
+    ) -> None:
+        """Merge the two runs of ``width`` words at each start, the lower half upwards and the
+        upper half downwards.
 
-        Neither end takes more than ``width`` words, so neither leaves its runs. Of t words taken
-        so far, ``low`` (``high``) came from the first run; the rest came from the second.
+        A step waits for the one before it, so all these ends go abreast. None takes more than
+        ``width`` words, so none leaves its runs. Of t words taken so far, carried[k] came from the
+        first run; the rest came from the second. All positions in the first run precede those in
+        the second: among equal keys it goes first.
         """
-        b = self.b
-        store = self._store_position if last else self._store_word
-        middle = b.add(start, width)
-        end = b.sub(b.add(middle, width), b.i64(1))
-        first_end = b.sub(middle, b.i64(1))
-        with b.loop(b.i64(0), width, carried=[b.i64(0), b.i64(0)]) as loop:
-            t, (low, high) = loop.index, loop.carried
-            u = self._load(source, b.add(start, low))
-            v = self._load(source, b.add(middle, b.sub(t, low)))
-            first = b.icmp("ult", u, v)
-            store(b.select(first, u, v), target, b.add(start, t))
-            r = self._load(source, b.sub(first_end, high))
-            s = self._load(source, b.sub(end, b.sub(t, high)))
-            second = b.icmp("ugt", r, s)
-            at = b.sub(end, t)
-            if last and self.plan.places > self.plan.n:
-                # padding comes first from above: what stands there is overwritten next
-                at = b.intrinsic("umin", "i64", [at, b.i64(self.plan.n - 1)])
-            store(b.select(second, r, s), target, at)
-            loop.next = [
-                b.add(low, b.cast("zext", first, "i64")),
-                b.add(high, b.cast("zext", second, "i64")),
-            ]
+        b, word = self.b, self.word
+        move = self._move_position if last else self._move_word
+        ends = []
+        for start in starts:
+            middle = b.add(start, width)
+            end = b.sub(b.add(middle, width), b.i64(1))
+            first, first_end = (b.gep(source, word, i) for i in (start, b.sub(middle, b.i64(1))))
+            second, second_end = (b.gep(source, word, i) for i in (middle, end))
+            ends += [(1, first, second, start), (-1, first_end, second_end, end)]
+        with b.loop(b.i64(0), width, carried=[b.i64(0)] * len(ends)) as loop:
+            t = loop.index
+            for (way, first, second, begin), taken in zip(ends, loop.carried, strict=True):
+                at = b.add(begin, t) if way > 0 else b.sub(begin, t)
+                if last and way < 0 and self.plan.places > self.plan.n:
+                    # padding comes first from above: what stands there is overwritten next
+                    at = b.intrinsic("umin", "i64", [at, b.i64(self.plan.n - 1)])
+                rest = b.sub(t, taken) if way > 0 else b.sub(taken, t)
+                u = b.gep(first, word, taken if way > 0 else b.sub(b.i64(0), taken))
+                v = b.gep(second, word, rest)
+                order = "ule" if way > 0 else "ugt"
+                chosen = b.icmp(order, self._key_of(u), self._key_of(v))
+                move(self._either(chosen, u, v), target, at)
+                loop.next.append(b.add(taken, b.cast("zext", chosen, "i64")))
+
+    def _either(self, cond: Val, u: Val, v: Val) -> Val:
+        """A select that stays one: as a branch it would be mispredicted every other time."""
+        return self.b.op(u.ty, f"select {cond}, {u}, {v}, !unpredictable !{{}}")
 
     def _strided(self, at: Val) -> Val:
         return at if self.stride == 1 else self.b.mul(at, self.b.i64(self.stride))
-
-    def _load(self, words: Val, at: Val) -> Val:
-        return self.b.load(self.b.gep(words, self.word, at), self.word, self.plan.word // 8)
 
     def _store_word(self, word: Val, words: Val, at: Val) -> None:
         self.b.store(word, self.b.gep(words, self.word, at), self.plan.word // 8)
 
     def _store_position(self, word: Val, out: Val, at: Val) -> None:
-        b = self.b
-        if self.plan.word == 64:
-            position = b.and_(word, b.i64((1 << 32) - 1))
-        else:
-            position = b.cast("trunc", word, "i64")
+        b, half = self.b, f"i{self.plan.word // 2}"
+        position = b.cast("trunc", word, half)
+        position = position if half == "i64" else b.cast("zext", position, "i64")
         b.store(position, b.gep(out, "i64", self._strided(at)), 8)
+
+    def _key_of(self, word: Val) -> Val:
+        """The key of a word in memory (the upper half: little-endian, as all targets are)."""
+        half = f"i{self.plan.word // 2}"
+        return self.b.load(self.b.gep(word, half, self.b.i64(1)), half, self.plan.word // 16)
+
+    def _position(self, word: Val) -> Val:
+        """The position of a word in memory, the lower half."""
+        b, half = self.b, f"i{self.plan.word // 2}"
+        position = b.load(word, half, self.plan.word // 16)
+        return position if half == "i64" else b.cast("zext", position, "i64")
+
+    def _move_word(self, word: Val, words: Val, at: Val) -> None:
+        """Copy a word: one register, of two i64 for 128 bits."""
+        b, ty = self.b, vector("i64", self.plan.word // 64)
+        align = self.plan.word // 8
+        b.store(b.load(word, ty, align), b.gep(words, self.word, at), align)
+
+    def _move_position(self, word: Val, out: Val, at: Val) -> None:
+        self.b.store(self._position(word), self.b.gep(out, "i64", self._strided(at)), 8)

@@ -180,7 +180,7 @@ def test_extrema(op: str, target: Target) -> None:
     np.fill_diagonal(one_nan, np.nan)
     cases += [Case(op, (x,), {"axis": 0}) for x in flat]
     cases += [Case(op, (one_nan,), {"axis": axis}) for axis in (0, 1)]
-    cases += [Case(op, (np.zeros((0, 3)),), {"axis": 1}), Case(op, (np.zeros((3, 0)),), {"axis": 0})]
+    cases += [Case(op, (np.zeros(s),), {"axis": a}) for s, a in (((0, 3), 1), ((3, 0), 0))]
     check(cases, target)
 
 
@@ -205,8 +205,7 @@ def test_in_place_is_refused_where_it_cannot_be() -> None:
         emit(b, "argsort", {"axis": 0}, [type_of(np.zeros(3))], b.params, *b.params * 2, True)
 
 
-@pytest.mark.parametrize("target", [host(), NARROW], ids=["host", "narrow"])
-def test_argsort(target: Target) -> None:
+def test_argsort() -> None:
     rng = np.random.default_rng(3)
     cases = []
     lengths = [((n,), 0) for n in (*range(1, 35), 63, 64, 65, 129, 1000)]
@@ -219,7 +218,7 @@ def test_argsort(target: Target) -> None:
             cases.append(Case("argsort", (x,), {"axis": axis}))
     for x in (np.zeros(100), np.arange(100.0), -np.arange(100.0), np.full(100, np.nan)):
         cases.append(Case("argsort", (x,), {"axis": 0}))
-    check(cases, target)
+    check(cases, host())
 
 
 def test_sorting_networks_sort() -> None:
