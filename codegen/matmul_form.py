@@ -96,7 +96,8 @@ def _choose(
     # a cycle for each of its bytes.
     turn = n * k * itemsize / 10
     dots = m * n * (1.15 * k / (2 * lanes) + 2) + (0 if tb else turn)
-    if not ta and k > 1 and dots <= cycles + (turn if tb else 0):
+    long = k > 1 if tb else min(m, k) >= 16
+    if not ta and long and dots <= cycles + (turn if tb else 0):
         rows = min(m, 4)
         cols = min(n, registers // 2 // rows)
         form = Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m, pack_b=not tb)
@@ -104,10 +105,10 @@ def _choose(
     panels = -(-vectors // cols)
     fitting = max(rows, target.l2 // 4 // (k * itemsize or 1) // rows * rows)
     row_block = fitting if panels > 1 and fitting < m else m
-    # Rows of 4096 bytes or more fall on few cache sets and many pages.
-    far = n * itemsize >= 4096 or k * n * itemsize > target.l2
-    pack_b = tb or (far and m >= 32)
-    pack_a = ta and panels >= 8 and m * k * itemsize >= target.l2
+    # Beyond a first-level cache, packing buys alignment (a NumPy array is aligned to 16 bytes,
+    # and a vector across two lines costs two loads) and spares cache sets and pages.
+    pack_b = tb or (m >= 64 and k * n * itemsize > 1 << 15)
+    pack_a = ta and panels >= 4 and m * k * itemsize >= target.l2 // 4
     form = Form(m, n, k, ta, tb, itemsize, lanes, "outer", rows, cols, row_block, pack_a, pack_b)
     return form, cycles + (turn if pack_b else 0)
 
