@@ -1,0 +1,64 @@
+"""Vector math: the elementary functions as inline, branch-free LLVM code.
+
+``emit(b, "exp", [x])`` emits e^x at the builder's position for a value of any number of lanes
+of ``double`` or ``float``. Results do not depend on the number of lanes. No library function is
+called; the trigonometric functions and fmod branch to a function of the module's own when
+some lane has a huge argument, and leave the builder in a new block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.vecmath import (
+    exponential,
+    hyperbolic,
+    inverse_trigonometric,
+    logarithm,
+    power,
+    remainder,
+    trigonometric,
+)
+from gradc.codegen.vecmath.vec import Vec
+
+_EMITTERS: dict[str, Callable[..., Vec]] = {
+    "exp": exponential.exp,
+    "exp2": exponential.exp2,
+    "expm1": exponential.expm1,
+    "sigmoid": exponential.sigmoid,
+    "softplus": exponential.softplus,
+    "log": logarithm.log,
+    "log1p": logarithm.log1p,
+    "log2": logarithm.log2,
+    "log10": logarithm.log10,
+    "sin": trigonometric.sin,
+    "cos": trigonometric.cos,
+    "tan": trigonometric.tan,
+    "asin": inverse_trigonometric.asin,
+    "acos": inverse_trigonometric.acos,
+    "atan": inverse_trigonometric.atan,
+    "atan2": inverse_trigonometric.atan2,
+    "sinh": hyperbolic.sinh,
+    "cosh": hyperbolic.cosh,
+    "tanh": hyperbolic.tanh,
+    "asinh": hyperbolic.asinh,
+    "acosh": hyperbolic.acosh,
+    "atanh": hyperbolic.atanh,
+    "pow": power.pow_,
+    "cbrt": power.cbrt,
+    "hypot": power.hypot,
+    "sqrt": power.sqrt,
+    "fmod": remainder.fmod,
+}
+
+#: The functions that :func:`emit` knows.
+FUNCTIONS = frozenset(_EMITTERS)
+
+
+def emit(b: Builder, name: str, args: Sequence[Val]) -> Val:
+    """Emit the function ``name`` of ``args`` (all of one type) and return its value.
+
+    Raises ``KeyError`` for a name not in :data:`FUNCTIONS`.
+    """
+    return _EMITTERS[name](*(Vec(b, a) for a in args)).val

@@ -1,0 +1,175 @@
+"""tanh, sinh, cosh and their inverses."""
+
+from __future__ import annotations
+
+from gradc.codegen.vecmath.exponential import exp_kernel, reduce_ln2
+from gradc.codegen.vecmath.logarithm import log1p_kernel
+from gradc.codegen.vecmath.vec import (
+    INF,
+    NAN,
+    Vec,
+    choose,
+    coarse_reciprocal,
+    fast_two_sum,
+    fma,
+    horner,
+    polynomial,
+    power_of_two,
+    two_product,
+    two_sum,
+    where,
+)
+
+# tanh(x) = x + x³·P(x²)/Q(x²), \|x\| <= 1: relative error 2^-59.9 and 2^-30.1
+TANH_OVER = {
+    "double": (
+        -0.33333333333333326,
+        -0.021404749097802475,
+        -0.00024304734698341212,
+        -1.7170504453225234e-08,
+    ),
+    "float": (-0.3333333, -0.014630186),
+}
+TANH_UNDER = {
+    "double": (1.0, 0.46421424729340177, 0.02451007905359826, 0.00025405156037406593),
+    "float": (1.0, 0.44389006, 0.015652591),
+}
+# Beyond it tanh rounds to 1.
+TANH_ONE = {"double": 20.0, "float": 10.0}
+
+
+def tanh(x: Vec) -> Vec:
+    """The hyperbolic tangent: x + x³·P/Q up to 7/8, then 1 - 2 / (e^2x + 1); one division for both.
+
+    The rational approximation is the form of Cody & Waite (1980) with coefficients of our own.
+    """
+    a = x.abs().at_most(x.pick(TANH_ONE))
+    z = a * a
+    over, under = horner(z, x.pick(TANH_OVER)), horner(z, x.pick(TANH_UNDER))
+    _, r, _, t = reduce_ln2(a + a, x.format.bias)
+    e = exp_kernel(r) * power_of_two(t)
+    small = a.lt(0.875)  # here both forms lose the same
+    quotient = where(small, over, -2.0) / where(small, under, e + 1.0)
+    y = fma(where(small, a * z, 1.0), quotient, where(small, a, 1.0))
+    return y.copysign(x)
+
+
+# (sinh r - r) / r³ and (cosh r - 1) / r² in z = r², \|r\| <= 0.347: absolute errors of the
+# functions below 2^-61.7 and 2^-70, 2^-34.3 and 2^-33.2
+SINH = {
+    "double": (
+        0.16666666666666677,
+        0.008333333333321386,
+        0.0001984126988681344,
+        2.755724345850937e-06,
+        2.510931655716099e-08,
+    ),
+    "float": (0.16666667, 0.008333175, 0.00019974055),
+}
+COSH = {
+    "double": (
+        0.5,
+        0.041666666666666685,
+        0.0013888888888873286,
+        2.4801587349192884e-05,
+        2.7557251832185373e-07,
+        2.0921764508846533e-09,
+    ),
+    "float": (0.5, 0.04166646, 0.0013935443),
+}
+# A little beyond the overflow threshold, so that overflow happens in the last multiplication.
+OVERFLOW = {"double": 710.6, "float": 89.6}
+# e^-2x vanishes beside 1 from this exponent of e^x on.
+ONE_SIDED = {"double": 64.0, "float": 32.0}
+
+
+def _half_powers(x: Vec) -> tuple[Vec, Vec, Vec, Vec]:
+    """\\|x\\| = n·ln 2 + r + low; returns r, low, 2^n / 4 and 2^-n / 4 (or 0 if it vanishes)."""
+    format_ = x.format
+    n, r, low, t = reduce_ln2(x.abs().at_most(x.pick(OVERFLOW)), format_.bias - 2)
+    grow = t.bits() << format_.mantissa
+    shrink = ((2 * (format_.bias - 2)) << format_.mantissa) - grow
+    return r, low, grow.floats(), where(n.lt(x.pick(ONE_SIDED)), shrink.floats(), 0.0)
+
+
+def _combine(r: Vec, low: Vec, up: Vec, down: Vec) -> Vec:
+    """2·((up + down)·cosh(r + low) + (up - down)·sinh(r + low)), up >= \\|down\\|."""
+    a, a_low = fast_two_sum(up, down)
+    b, b_low = fast_two_sum(up, -down)
+    z = r * r
+    p, p_low = two_product(b, r)
+    h, error = fast_two_sum(a, p)
+    rest = fma(low, fma(a, r, b), fma(b_low, r, (error + p_low) + a_low))
+    c, s = polynomial(z, r.pick(COSH)), polynomial(z, r.pick(SINH))
+    return (h + fma(z, fma(a, c, p * s), rest)) * 2.0
+
+
+def sinh(x: Vec) -> Vec:
+    """The hyperbolic sine: by the addition theorem from n·ln 2 and r, without cancellation."""
+    r, low, up, down = _half_powers(x)
+    y = _combine(r, low, up, -down).copysign(x)
+    return where(x.abs().lt(2.0 ** -(x.format.mantissa // 2 + 3)), x, y)
+
+
+def cosh(x: Vec) -> Vec:
+    """The hyperbolic cosine, by the addition theorem."""
+    r, low, up, down = _half_powers(x)
+    return _combine(r, low, up, down)
+
+
+def _sqrt_sum(w: Vec, low: Vec) -> tuple[Vec, Vec]:
+    """√(w + low) as a sum of two; the division by 2√w only needs to be coarse."""
+    s = w.sqrt()
+    return s, (fma(-s, s, w) + low) * (coarse_reciprocal(s) * 0.5)
+
+
+# From here on √(x² ± 1) = x, and asinh x = acosh x = log 2x.
+LARGE = {"double": 2.0**30, "float": 2.0**14}
+
+
+def asinh(x: Vec) -> Vec:
+    """The inverse hyperbolic sine: log1p(x + x²/(1 + √(1 + x²))), the argument a sum of two."""
+    a = x.abs()
+    large = a.ge(x.pick(LARGE))
+    z, z_low = two_product(a, a)
+    w, w_low = two_sum(z, a.const(1.0))
+    s, s_low = _sqrt_sum(w, w_low + z_low)
+    d, d_low = fast_two_sum(s, s.const(1.0))
+    inverse = 1.0 / d
+    q = z * inverse
+    q_low = (fma(-q, d, z) + fma(-q, d_low + s_low, z_low)) * inverse
+    v, v_low = fast_two_sum(a, q)
+    return _log1p_or_log_double(large, a, v, v_low + q_low).copysign(x)
+
+
+def acosh(x: Vec) -> Vec:
+    """The inverse hyperbolic cosine: log1p(t + √(2t + t²)), t = x - 1; nan below 1."""
+    t = x - 1.0
+    large = x.ge(x.pick(LARGE))
+    square, square_low = two_product(t, t)
+    w, w_low = two_sum(t + t, square)
+    s, s_low = _sqrt_sum(w, w_low + square_low)
+    v, v_low = fast_two_sum(s, t)
+    return where(x.ge(1.0), _log1p_or_log_double(large, x, v, v_low + s_low), NAN)
+
+
+def _log1p_or_log_double(large: Vec, x: Vec, v: Vec, low: Vec) -> Vec:
+    """log(1 + v + low), or log 2x where x is large."""
+    huge = x.gt(2.0 ** (x.format.bias - 27))
+    v = where(large, where(huge, x * 2.0**-64, x) - 1.0, v)
+    offset = where(huge, 65.0, choose(large, 1.0, 0.0, x))
+    h, rest = log1p_kernel(v, where(large, 0.0, low), offset)
+    return where(x.lt(INF), h + rest, x)
+
+
+def atanh(x: Vec) -> Vec:
+    """The inverse hyperbolic tangent: log1p(2x / (1 - x)) / 2, the argument a sum of two."""
+    a = x.abs()
+    d, d_low = fast_two_sum(a.const(1.0), -a)
+    inverse = 1.0 / d
+    over = a + a
+    v = over * inverse
+    v_low = fma(-v, d_low, fma(-v, d, over)) * inverse
+    h, rest = log1p_kernel(v, v_low)
+    y = where(a.lt(1.0), (h + rest) * 0.5, choose(a.eq(1.0), INF, NAN, a))
+    return y.copysign(x)
