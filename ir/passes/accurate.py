@@ -1,0 +1,3 @@
+from gradc.ir.passes.rewriter import Rule
+ACCURATE: tuple[Rule, ...] = ()
+STABLE: tuple[Rule, ...] = ()
