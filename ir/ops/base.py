@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, TensorType
 

@@ -157,7 +157,7 @@ hypot = elementwise("hypot", np.hypot, (lambda x, y, out: x / out, lambda x, y, 
 # -- trigonometric and hyperbolic ----------------------------------------------------------------
 
 sin = _math("sin", np.sin, lambda x, out: cos(x))
-cos = _math("cos", np.cos, lambda x, out: -sin(x))
+cos: Op = _math("cos", np.cos, lambda x, out: -sin(x))
 tan = _math("tan", np.tan, lambda x, out: out * out + 1, (-1.2, 1.2))
 asin = _math("asin", np.arcsin, lambda x, out: 1 / sqrt((1 - x) * (x + 1)), _UNIT)
 acos = _math("acos", np.arccos, lambda x, out: -1 / sqrt((1 - x) * (x + 1)), _UNIT)
@@ -173,7 +173,7 @@ atan2 = elementwise("atan2", np.arctan2,
                      lambda x, y, out: -x / _square_sum(x, y)),
                     lower=lambda s, x, y: s.math("atan2", x, y), domain=(_ANY, _NONZERO))
 sinh = _math("sinh", np.sinh, lambda x, out: cosh(x))
-cosh = _math("cosh", np.cosh, lambda x, out: sinh(x))
+cosh: Op = _math("cosh", np.cosh, lambda x, out: sinh(x))
 
 
 def _logistic_density(s: Any, x: Any) -> Any:
@@ -191,7 +191,7 @@ def _logistic_density_numpy(x: Any) -> Any:
 logistic_density = elementwise("logistic_density", _logistic_density_numpy,
                                (lambda x, out: -out * tanh(x * 0.5),),
                                domain=(_ANY,), lower=_logistic_density)
-tanh = _math("tanh", np.tanh, lambda x, out: logistic_density(x * 2) * 4)
+tanh: Op = _math("tanh", np.tanh, lambda x, out: logistic_density(x * 2) * 4)
 asinh = _math("asinh", np.arcsinh, lambda x, out: 1 / sqrt(x * x + 1))
 acosh = _math("acosh", np.arccosh, lambda x, out: 1 / sqrt((x - 1) * (x + 1)), (1.5, 4.0))
 atanh = _math("atanh", np.arctanh, lambda x, out: 1 / ((1 - x) * (x + 1)), _UNIT)

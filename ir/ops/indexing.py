@@ -77,7 +77,7 @@ gather = linear(
     samples=_SAMPLES[0],
 )
 
-scatter_add = linear(
+scatter_add: Op = linear(
     "scatter_add", _scatter_type, _scatter_add_numpy,
     lambda ct, xs, attrs: [ct, gather(ct, *xs[2:])],
     operands=2, kinds="iuf", samples=_SAMPLES[1],

@@ -171,7 +171,7 @@ _SCANS = tuple(Sample((shape,), {"axis": axis, "reverse": reverse})
                for shape, axis in [((7,), 0), ((3, 40), 1), ((4, 3), 0), ((0,), 0)]
                for reverse in (False, True))
 
-cumsum = linear(
+cumsum: Op = linear(
     "cumsum", _scan_type, _scan_numpy(np.cumsum),
     lambda ct, xs, attrs: [cumsum(ct, axis=attrs["axis"], reverse=not attrs["reverse"])],
     kinds="iuf", samples=_SCANS,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.ir.graph import Value
-from gradc.ir.ops.base import Attrs, Sample, linear
+from gradc.ir.ops.base import Attrs, Op, Sample, linear
 from gradc.ir.types import Shape, TensorType, broadcast_shapes
 
 
@@ -19,7 +19,7 @@ def _reshape_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     return out
 
 
-reshape = linear(
+reshape: Op = linear(
     "reshape", _reshape_type, lambda x, shape: np.reshape(x, shape),
     lambda ct, xs, attrs: [reshape(ct, shape=xs[0].shape)],
     samples=(Sample(((2, 6),), {"shape": (3, 4)}), Sample(((4,),), {"shape": (1, 4, 1)}),
@@ -34,7 +34,7 @@ def _transpose_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     return types[0].with_shape([types[0].shape[axis] for axis in perm])
 
 
-transpose = linear(
+transpose: Op = linear(
     "transpose", _transpose_type, lambda x, perm: np.transpose(x, perm),
     lambda ct, xs, attrs: [transpose(ct, perm=tuple(int(i) for i in np.argsort(attrs["perm"])))],
     samples=(Sample(((3, 5),), {"perm": (1, 0)}), Sample(((2, 3, 4),), {"perm": (2, 0, 1)}),
@@ -116,7 +116,7 @@ def _embed_numpy(x: Any, shape: Shape, starts: Shape, steps: Shape) -> Any:
     return out
 
 
-embed = linear(
+embed: Op = linear(
     "embed", _embed_type, _embed_numpy,
     lambda ct, xs, attrs: [
         slice_(ct, starts=attrs["starts"], sizes=xs[0].shape, steps=attrs["steps"])],
