@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy as np
 
 from gradc.codegen import blas, callbacks, jit
 from gradc.codegen.callable import Entry, Hooks, load_entry
-from gradc.codegen.emit import emit
+from gradc.codegen.emit import CALLBACK_FAILED, emit
 from gradc.codegen.entry import EntrySpec, ResultSpec, Structure, emit_entry
 from gradc.codegen.guards import ArgSpec
 from gradc.codegen.llvm import Module
 from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.program import schedule
 from gradc.codegen.targets import Target, host
-from gradc.ir.graph import Graph
+from gradc.ir.graph import Graph, Node
 
 
 class Externals:
@@ -112,7 +113,7 @@ class Kernel:
         start = space.ctypes.data + -space.ctypes.data % 64
         status = call(_table(given), _table(results), start)
         if status:
-            raise_status(status, self.graph)
+            raise failure(status, self.program).error()
         return results
 
 
@@ -120,10 +121,20 @@ def _table(arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
     return (ctypes.c_void_p * max(1, len(arrays)))(*(a.ctypes.data for a in arrays))
 
 
-def raise_status(status: int, graph: Graph) -> None:
-    """Turn a kernel's status into the Python exception of the user's line."""
-    if status & 255 == 3:
-        error = callbacks.take_error()
-        if error is not None:
-            raise error
-    raise IndexError(f"an index is out of bounds (status {status})")
+@dataclass(frozen=True)
+class Failure:
+    """What a nonzero status says: the code, and the node with its source lines."""
+
+    code: int
+    node: Node | None
+
+    def error(self) -> BaseException:
+        """The exception of a failed kernel, without the user's line."""
+        held = callbacks.take_error() if self.code == CALLBACK_FAILED else None
+        return held or IndexError("an index is out of bounds")
+
+
+def failure(status: int, program: LoopProgram) -> Failure:
+    """Read a kernel's status."""
+    by_id = {node.id: node for node in program.checked}
+    return Failure(status & 255, by_id.get(status >> 8))

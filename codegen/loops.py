@@ -9,7 +9,7 @@ and is a row value afterwards; one over outer loops accumulates into memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -284,7 +284,7 @@ class LoopProgram:
     arena: int
     inputs: tuple[TensorType, ...] = ()
     outputs: tuple[TensorType, ...] = ()
-    notes: dict[str, Any] = field(default_factory=dict)
+    checked: tuple[Node, ...] = ()  # those that a failing kernel may name in its status
 
     def __str__(self) -> str:
         out = [f"program {self.name}: {len(self.stages)} stages, arena {self.arena} bytes"]

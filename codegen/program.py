@@ -12,6 +12,7 @@ import numpy as np
 from gradc.codegen import irregular, matmul
 from gradc.codegen.access import Access, identity, resolve
 from gradc.codegen.buffers import Request, plan
+from gradc.codegen.collapse import collapse
 from gradc.codegen.loops import (
     Affine,
     Buffer,
@@ -29,13 +30,16 @@ from gradc.codegen.loops import (
     Statement,
     Store,
 )
-from gradc.codegen.lower import NestBuilder, collapse
+from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, OPAQUE, prepare
 from gradc.codegen.schedule import Group, Scheduler, Single, reads
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
 from gradc.ir.ops.contraction import matmul_dims
 from gradc.ir.types import strides_of
+
+#: ops that can fail when they run
+CHECKED = frozenset(("gather", "scatter_add", "scatter_set", "debug_print"))
 
 
 def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
@@ -68,6 +72,7 @@ class _Lowering:
             self.arena,
             self.graph.input_types,
             self.graph.output_types,
+            tuple(n for n in self.graph.nodes if n.op.name in CHECKED),
         )
 
     # -- which values lie in memory ------------------------------------------------------------
@@ -117,7 +122,7 @@ class _Lowering:
         )
 
     def _shared(self) -> dict[int, int]:
-        """Updates that may overwrite their first operand, whose last use they are: node -> owner."""
+        """Updates that may overwrite operand 0, whose last use they are: node -> owner."""
         shared: dict[int, int] = {}
         outputs = {self.scheduler.root(i) for i in self.graph.outputs}
         owner: dict[int, int] = {}
@@ -263,7 +268,7 @@ class _Lowering:
         return out
 
     def _assemble(self, node: Node) -> list[Stage]:
-        """Nests that write the pieces of a concat, update_slice or strided embed to their places."""
+        """Nests that write the pieces of a concat, update_slice or embed to their places."""
         rank, shape = node.type.rank, node.type.shape
         out = self.memory(node.id)
         ones, zeros = (1,) * rank, (0,) * rank

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -45,7 +46,17 @@ def host() -> Target:
         fma = bool(features.get("fma"))
     else:
         width, fma = 16, True
-    return Target(triple, llvm.get_host_cpu_name(), features.flatten(), width, fma)
+    name = llvm.get_host_cpu_name()
+    return Target(triple, name, features.flatten(), width, fma, _l2_bytes())
+
+
+def _l2_bytes() -> int:
+    """The size of a core's second-level cache, where the system tells it; else 1 MiB."""
+    try:
+        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+        return int(text.rstrip("KM")) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
+    except (OSError, ValueError, IndexError):
+        return 1 << 20
 
 
 #: Machines that code can be generated for from anywhere, to look at or to check.

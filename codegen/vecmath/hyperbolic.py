@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradc.codegen.vecmath.exponential import exp_kernel, reduce_ln2
+from gradc.codegen.vecmath.exponential import expm1_kernel, reduce_ln2
 from gradc.codegen.vecmath.logarithm import log1p_kernel
 from gradc.codegen.vecmath.vec import (
     INF,
@@ -46,10 +46,11 @@ def tanh(x: Vec) -> Vec:
     a = x.abs().at_most(x.pick(TANH_ONE))
     z = a * a
     over, under = horner(z, x.pick(TANH_OVER)), horner(z, x.pick(TANH_UNDER))
-    _, r, _, t = reduce_ln2(a + a, x.format.bias)
-    e = exp_kernel(r) * power_of_two(t)
+    _, r, low, t = reduce_ln2(a + a, x.format.bias)
+    power = power_of_two(t)
+    e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + 1.0)  # rounded once
     small = a.lt(0.875)  # here both forms lose the same
-    quotient = where(small, over, -2.0) / where(small, under, e + 1.0)
+    quotient = where(small, over, -2.0) / where(small, under, e_plus_1)
     y = fma(where(small, a * z, 1.0), quotient, where(small, a, 1.0))
     return y.copysign(x)
 

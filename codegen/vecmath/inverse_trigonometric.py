@@ -93,8 +93,7 @@ def _asin_kernel(a: Vec) -> tuple[Vec, Vec, Vec]:
     root_low = fma(-root, root, half) * (coarse_reciprocal(root) * 0.5)
     z = where(beyond, half, a * a)
     s = where(beyond, root, a)
-    tail = (s * z) * polynomial(z, a.pick(ASIN))
-    return beyond, s, tail + where(beyond, root_low, 0.0)
+    return beyond, s, fma(s * z, polynomial(z, a.pick(ASIN)), where(beyond, root_low, 0.0))
 
 
 def asin(x: Vec) -> Vec:
@@ -124,8 +123,7 @@ def _atan_kernel(over: Vec, under: Vec) -> tuple[Vec, Vec]:
     q_low = fma(-q, under, over) * coarse_reciprocal(under)
     z = q * q
     # One chain: the even and odd parts of this polynomial would cancel.
-    tail = (q * z) * horner(z, q.pick(ATAN))
-    return q, fma(q_low, fma(z, -0.5, 1.0), tail)
+    return q, fma(q * z, horner(z, q.pick(ATAN)), q_low * fma(z, -0.5, 1.0))
 
 
 def atan(x: Vec) -> Vec:
