@@ -1,0 +1,37 @@
+"""The README's Python blocks run, one after another, and print what the block after them shows."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n*```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+#: a first line that names the file the block is in, as a dump gives it
+NAME = re.compile(r"# (\w+\.py)\n")
+
+
+def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = BLOCK.findall(README.read_text())
+    assert blocks
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    for number, (code, shown) in enumerate(blocks):
+        name = NAME.match(code)
+        file = tmp_path / (name.group(1) if name else f"block{number}.py")
+        file.write_text(code)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, str(file), "exec"), namespace)
+        assert printed.getvalue() == shown, f"what is printed by\n{code}"
+
+
+def test_the_first_screen_gives_the_two_commands() -> None:
+    first = README.read_text().splitlines()[:60]
+    assert 'pip install -e ".[examples]" && python examples/digits.py' in first
+    assert 'pip install -e ".[test]" && pytest' in first
