@@ -39,6 +39,7 @@ class Reader:
         self.builder = Builder()
 
     def graph(self) -> Graph:
+        """Read it. Raises ParseError with the line that cannot be read."""
         self._tail()
         if not self.lines or not self.lines[0].startswith("graph "):
             raise ParseError("a dump starts with 'graph'")
@@ -179,8 +180,9 @@ class Reader:
             if inferred != type_:
                 raise self._fail(f"the type is {inferred}")
         frozen = MappingProxyType(dict(sorted(attrs.items())))
-        node = Node(len(builder.nodes), op, tuple(v.id for v in operands), frozen, type_, locs, role,
-                    int(match[2] or 0))
+        ids = tuple(v.id for v in operands)
+        fence = int(match[2] or 0)
+        node = Node(len(builder.nodes), op, ids, frozen, type_, locs, role, fence)
         self.known[name] = builder._insert(node)
         if of:
             self.derivative_of.append((node.id, of))

@@ -9,12 +9,13 @@
       -- adjoint
       %3 = broadcast 1.0        : f64[3,2]   # d %2, mlp.py:8
 
-Scalar constants stand where they are used, as literals exact to the bit: ``1.0`` is a f64, ``1`` an
-i64, ``1.0_f32`` and ``1_u8`` say their type, ``0x7ff8000000000001_f64`` gives the bits of a NaN, ``~`` marks
-a weak type. Inputs go by name (a prime tells equal names apart). ``exp!3`` is a node with fence 3. A
-section (``-- adjoint``, ``-- adjoint 2``) gives the role of the lines below it, ``d %2`` the node whose
-derivative a line belongs to; then come the user's lines, with the function where it is not the
-graph's own. Large constants stand in full under ``-- data``, paths of files under ``-- files``.
+Scalar constants stand where they are used, as literals exact to the bit: ``1.0`` is a f64, ``1``
+an i64, ``1.0_f32`` and ``1_u8`` say their type, ``0x7ff8000000000001_f64`` gives the bits of a
+NaN, ``~`` marks a weak type. Inputs go by name (a prime tells equal names apart). ``exp!3`` is a
+node with fence 3. A section (``-- adjoint``, ``-- adjoint 2``) gives the role of the lines below
+it, ``d %2`` the node whose derivative a line belongs to; then come the user's lines, with the
+function where it is not the graph's own. Large constants stand in full under ``-- data``, paths
+of files under ``-- files``.
 """
 
 from __future__ import annotations
@@ -69,10 +70,11 @@ def dump(graph: Graph, *, brief: bool = False) -> str:
 
 
 def equal(a: Graph, b: Graph) -> bool:
-    """Whether two graphs are the same, node for node in order, wherever their scalar constants stand.
+    """Whether two graphs are the same, node for node in order, wherever their scalar constants
+    stand.
 
-    Attributes, types, fences, roles and source lines count; those of inputs and scalar constants only
-    as far as they are written.
+    Attributes, types, fences, roles and source lines count; those of inputs and scalar constants
+    only as far as they are written.
     """
     return dump(a) == dump(b)
 
@@ -153,9 +155,10 @@ def scalar(text: str, dtype: np.dtype[Any]) -> np.generic:
     if dtype.kind == "b":
         return np.bool_(text == "true")
     if dtype.kind == "f" and text.startswith("0x"):
-        bits: np.generic = np.array(int(text, 16), f"u{dtype.itemsize}").view(dtype)[()]
-        return bits
-    value: np.generic = dtype.type(int(text) if dtype.kind in "iu" else float(text))
+        bits = np.array(int(text, 16), f"u{dtype.itemsize}")
+        value: np.generic = dtype.type(bits.view(dtype)[()])
+    else:
+        value = dtype.type(int(text) if dtype.kind in "iu" else float(text))
     return value
 
 

@@ -17,15 +17,16 @@ from gradc.ir.types import SHORT, TensorType
 
 
 class VerificationError(ValueError):
-    """A graph breaks a promise of the IR: a defect of the pass that built it, not of the program."""
+    """A graph breaks a promise of the IR: a defect of the pass that built it."""
 
 
 def verify(graph: Graph, after: str = "") -> None:
     """Check a graph; raise VerificationError naming the node and the pass (``after``).
 
-    Ids are dense and topological (so the graph is acyclic), operands exist, every type is what the op
-    infers from its operands again, attributes are frozen, inputs, outputs and effects exist, and the
-    NetworkX store has exactly these nodes and edges. Linear in the size of the graph.
+    Ids are dense and topological (so the graph is acyclic), operands exist, every type is what
+    the op infers from its operands again, attributes are frozen, inputs, outputs and effects
+    exist, and the NetworkX store has exactly these nodes and edges. Linear in the size of the
+    graph.
     """
     check = _Verifier(graph, after)
     for position, node in enumerate(graph.nodes):
@@ -54,7 +55,7 @@ class _Verifier:
                 raise self.fail(node, f"operand {operand} does not come before it")
         of = node.role.of
         if of is not None and not 0 <= of < len(self.graph.nodes):
-            raise self.fail(node, f"is said to be the derivative of node {of}, which does not exist")
+            raise self.fail(node, f"is a derivative of node {of}, which does not exist")
         self.attrs(node)
         self.type(node)
 

@@ -2,7 +2,16 @@
 
 from gradc.ir.passes.dce import dce
 from gradc.ir.passes.pipeline import (
-    PIPELINE, RULES, STABLE_PIPELINE, Pass, PassRecord, cse, optimize, run, simplify, stabilize,
+    PIPELINE,
+    RULES,
+    STABLE_PIPELINE,
+    Pass,
+    PassRecord,
+    cse,
+    optimize,
+    run,
+    simplify,
+    stabilize,
 )
 from gradc.ir.passes.rewriter import Draft, Rewriter, Rule
 

@@ -1,3 +1,318 @@
-from gradc.ir.passes.rewriter import Rule
-ACCURATE: tuple[Rule, ...] = ()
-STABLE: tuple[Rule, ...] = ()
+"""Stable forms for naive ones.
+
+Each rule gives the same value in exact arithmetic, and the true one where the naive form
+overflows, divides infinity by infinity or cancels every digit. On a traced graph they are applied
+before differentiation, so that the gradient is that of the stable form. Sources: Higham,
+*Accuracy and Stability of Numerical Algorithms*, 2002, § 1.14; Blanchard, Higham & Higham,
+"Accurately computing the log-sum-exp and softmax functions", IMA J. Numer. Anal. 41 (2021).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gradc.ir import ops
+from gradc.ir.graph import Value
+from gradc.ir.ops import spread
+from gradc.ir.passes.algebra import ALGEBRA
+from gradc.ir.passes.patterns import Var, op, rule
+from gradc.ir.passes.rewriter import Draft, Rewriter, Rule
+from gradc.ir.passes.structure import STRUCTURE, is_op, local
+
+x, y = Var("x"), Var("y")
+exp, expm1, log, log1p = op("exp"), op("expm1"), op("log"), op("log1p")
+sigmoid, softplus, tanh = op("sigmoid"), op("softplus"), op("tanh")
+
+#: ops that only choose and place elements of their first operand
+PLACING = ("broadcast", "reshape", "transpose", "slice", "gather")
+#: how far a rule looks through them, and how many terms of a sum it takes
+MAX_DEPTH, MAX_TERMS = 16, 16
+
+Placement = list[tuple[Value, list[Value]]]
+
+
+def placed(value: Value) -> tuple[Value, Placement]:
+    """What a value was before it was broadcast, reshaped, sliced, ... and those steps, first to
+    last.
+    """
+    steps: Placement = []
+    while value.node.op.name in PLACING and not value.node.fence and len(steps) < MAX_DEPTH:
+        source, *indices = value.operands
+        steps.append((value, indices))
+        value = source
+    return value, steps[::-1]
+
+
+def place(value: Value, steps: Placement) -> Value:
+    """Do to another value of the same shape what was done to the first."""
+    for step, indices in steps:
+        value = step.builder.add(step.node.op, [value, *indices], **step.node.attrs)
+    return value
+
+
+# -- exponentials of sums, and sums of exponentials ----------------------------------------------
+
+
+def exponent(value: Value) -> Value | None:
+    """The t of exp(t), wherever its elements have been placed."""
+    base, steps = placed(value)
+    return place(base.operands[0], steps) if is_op(base, "exp") else None
+
+
+def _through_guards(value: Value) -> Value:
+    """A maximum before it was placed, guarded against infinity and cut off from the gradient."""
+    for _ in range(MAX_DEPTH):
+        if value.node.op.name in ("broadcast", "reshape", "transpose", "stop_gradient"):
+            value = value.operands[0]
+        elif value.node.op.name == "where":
+            value = value.operands[1]
+        else:
+            break
+    return value
+
+
+def _source(value: Value) -> int:
+    while value.node.op.name in ("reshape", "transpose", "stop_gradient"):
+        value = value.operands[0]
+    return value.id
+
+
+def shifted(z: Value, axes: Sequence[int]) -> bool:
+    """Whether z is t − max(t) over these axes already."""
+    if not is_op(z, "sub"):
+        return False
+    t, shift = z.operands
+    top = _through_guards(shift)
+    groups = math.prod(d for axis, d in enumerate(z.shape) if axis not in axes)
+    return is_op(top, "max") and top.type.size == groups and (
+        _source(top.operands[0]) == _source(t))
+
+
+def guarded(m: Value) -> Value:
+    """m where it is finite, else 0; constant to the gradient, as results do not depend on it."""
+    finite = ops.lt(ops.abs_(m), ops.full_like(m, math.inf))
+    return ops.stop_gradient(ops.where(finite, m, ops.full_like(m, 0)))
+
+
+def sum_of_exponentials(value: Value) -> tuple[Value, Value | None, tuple[int, ...]] | None:
+    """z, w and the axes of Σ w·exp(z), when z is not shifted yet (w is None for one)."""
+    if not is_op(value, "sum") or not value.operands[0].type.size:
+        return None
+    inner, axes = value.operands[0], value.node.attrs["axes"]
+    z, weight = exponent(inner), None
+    if z is None and is_op(inner, "mul"):
+        for factor, other in (inner.operands, inner.operands[::-1]):
+            z = exponent(factor)
+            if z is not None:
+                weight = other
+                break
+    return None if z is None or shifted(z, axes) else (z, weight, axes)
+
+
+def shifted_sum(z: Value, weight: Value | None, axes: tuple[int, ...]) -> tuple[Value, Value]:
+    """m and Σ w·exp(z − m), with m the maximum of z."""
+    m = guarded(ops.max_(z, axes=axes))
+    terms = ops.exp(z - spread(m, z, axes))
+    return m, ops.sum_(terms if weight is None else weight * terms, axes=axes)
+
+
+@local("log")
+def log_sum_exp(draft: Draft) -> Value | None:
+    """log Σ w·exp(z) = m + log Σ w·exp(z − m)."""
+    found = sum_of_exponentials(draft.operands[0])
+    if found is None:
+        return None
+    m, total = shifted_sum(*found)
+    return m + ops.log(total)
+
+
+def _terms(value: Value) -> list[Value]:
+    """The summands of nested additions."""
+    todo = [value]
+    out: list[Value] = []
+    while todo and len(out) + len(todo) <= MAX_TERMS:
+        term = todo.pop()
+        if is_op(term, "add"):
+            todo += term.operands[::-1]
+        else:
+            out.append(term)
+    return [] if todo else out
+
+
+@local("log")
+def log_add_exp(draft: Draft) -> Value | None:
+    """log(exp(s) + exp(t) + ...), shifted by the largest."""
+    (total,) = draft.operands
+    if not is_op(total, "add"):
+        return None
+    exponents = []
+    for term in _terms(total):
+        number = draft.builder.numbers[term.id]
+        z = ops.full_like(term, math.log(number)) if number is not None and number > 0 else (
+            exponent(term))
+        if z is None:
+            return None
+        exponents.append(z)
+    if not exponents or all(
+        is_op(z, "sub") and is_op(_through_guards(z.operands[1]), "maximum") for z in exponents
+    ):
+        return None
+    m = exponents[0]
+    for z in exponents[1:]:
+        m = ops.maximum(m, z)
+    m = guarded(m)
+    out = ops.exp(exponents[0] - m)
+    for z in exponents[1:]:
+        out = out + ops.exp(z - m)
+    return m + ops.log(out)
+
+
+@local("div")
+def softmax(draft: Draft) -> Value | None:
+    """exp(t) / Σ exp(z), both shifted by the maximum of z."""
+    numerator, denominator = draft.operands
+    total, steps = placed(denominator)
+    found = sum_of_exponentials(total)
+    if found is None:
+        return None
+    t = exponent(numerator)
+    if t is None:
+        return None
+    m, small = shifted_sum(*found)
+    return ops.exp(t - place(m, steps)) / place(small, steps)
+
+
+@local("mul")
+def softmax_by_reciprocal(draft: Draft) -> Value | None:
+    """exp(t) · (1 / Σ exp(z)) is the quotient."""
+    for numerator, factor in (draft.operands, draft.operands[::-1]):
+        inverse, steps = placed(factor)
+        if not is_op(inverse, "div") or draft.builder.numbers[inverse.node.operands[0]] != 1:
+            continue
+        total, inner = placed(inverse.operands[1])
+        if sum_of_exponentials(total) is not None and exponent(numerator) is not None:
+            return numerator / place(total, inner + steps)
+    return None
+
+
+# -- logarithms ----------------------------------------------------------------------------------
+
+
+@local("log")
+def log_of_product(draft: Draft) -> Value | None:
+    """log(exp(t)·y) = t + log y, log(exp(t)/y) = t − log y, log(y/exp(t)) = log y − t."""
+    (value,) = draft.operands
+    if not (is_op(value, "mul") or is_op(value, "div")):
+        return None
+    left, right = value.operands
+    s, t = exponent(left), exponent(right)
+    if s is None and t is None:
+        return None
+    first = ops.log(left) if s is None else s
+    second = ops.log(right) if t is None else t
+    return first + second if is_op(value, "mul") else first - second
+
+
+@local("log")
+def log_of_scaled_sum(draft: Draft) -> Value | None:
+    """The logarithm of a mean of exponentials, or of another positive multiple of the sum."""
+    (value,) = draft.operands
+    if not (is_op(value, "mul") or is_op(value, "div")):
+        return None
+    total, factor = value.operands
+    number = draft.builder.numbers[factor.id]
+    if number is None and is_op(value, "mul"):
+        total, factor = factor, total
+        number = draft.builder.numbers[factor.id]
+    if number is None or not 0 < number < math.inf or improved_log(total) is None:
+        return None
+    sign = 1 if is_op(value, "mul") else -1
+    return ops.log(total) + sign * math.log(number)
+
+
+_LOGS: tuple[Rule, ...] = (
+    rule("log_exp", log(exp(x)), x, accurate=True),
+    rule("log_one_plus_exp", log(exp(x) + 1), softplus(x), accurate=True),
+    rule("log_sigmoid", log(sigmoid(x)), -softplus(-x), accurate=True),
+    *log_of_product, *log_of_scaled_sum, *log_sum_exp, *log_add_exp,
+)
+
+
+def improved_log(value: Value) -> Value | None:
+    """A form of log(value) that is better than the logarithm of the value."""
+    builder = value.builder
+    assert isinstance(builder, Rewriter)
+    draft = Draft(builder, ops.REGISTRY["log"], [value], {}, value.type)
+    for rule_ in _LOGS:
+        found = rule_.apply(draft)
+        if found is not None:
+            return found
+    return None
+
+
+@local("log")
+def log_placed(draft: Draft) -> Value | None:
+    """Take the logarithm before elements are picked or copied, where it has a better form there."""
+    base, steps = placed(draft.operands[0])
+    better = improved_log(base) if steps else None
+    return None if better is None else place(better, steps)
+
+
+@local("log")
+def log_where(draft: Draft) -> Value | None:
+    """log(where(c, p, 1 − p)) is taken of each branch, where one of them has a better form."""
+    (value,) = draft.operands
+    if not is_op(value, "where"):
+        return None
+    condition, p, q = value.operands
+    if improved_log(p) is None and improved_log(q) is None:
+        return None
+    return ops.where(condition, ops.log(p), ops.log(q))
+
+
+def _other_base(name: str, scale: float) -> Rule:
+    def apply(draft: Draft) -> Value | None:
+        base, steps = placed(draft.operands[0])
+        better = improved_log(base)
+        return None if better is None else place(better * scale, steps)
+
+    return Rule(f"{name}_improved", name, apply, accurate=True)
+
+
+def _variable(x: Value) -> bool:
+    return ops.constant_number(x) is None
+
+
+_PATTERNS: tuple[Rule, ...] = (
+    rule("tanh_of_exponentials", (exp(x) - exp(-x)) / (exp(x) + exp(-x)), tanh(x), accurate=True),
+    rule("tanh_of_expm1", expm1(x) / (exp(x) + 1), tanh(x * 0.5), accurate=True),
+    rule("tanh_of_minus_expm1", -expm1(x) / (exp(x) + 1), tanh(x * -0.5), accurate=True),
+    rule("sigmoid_exp_over", exp(x) / (exp(x) + 1), sigmoid(x), accurate=True),
+    rule("sigmoid_one_over", 1 / (exp(x) + 1), sigmoid(-x), accurate=True),
+    rule("sigmoid_power", (exp(x) + 1) ** -1, sigmoid(-x), accurate=True),
+    rule("sigmoid_over", y / (exp(x) + 1), y * sigmoid(-x), accurate=True),
+    rule("sigmoid_of_two", exp(x) / (exp(x) + exp(y)), sigmoid(x - y), accurate=True),
+    rule("one_minus_sigmoid", 1 - sigmoid(x), sigmoid(-x), accurate=True),
+    rule("softplus_log1p", log1p(exp(x)), softplus(x), accurate=True),
+    rule("exp_minus_one", exp(x) - 1, expm1(x), accurate=True),
+    rule("minus_one_plus_exp", exp(x) + -1, expm1(x), accurate=True),
+    rule("one_minus_exp", 1 - exp(x), -expm1(x), accurate=True),
+    rule("log_one_plus", log(x + 1), log1p(x), when=_variable, accurate=True),
+    rule("log_one_minus", log(1 - x), log1p(-x), when=_variable, accurate=True),
+)
+
+ACCURATE: tuple[Rule, ...] = (
+    *softmax, *softmax_by_reciprocal,
+    *(r for r in _PATTERNS if r.op != "log"),
+    *_LOGS, *log_placed, *log_where,
+    *(r for r in _PATTERNS if r.op == "log"),
+    _other_base("log2", 1 / math.log(2)), _other_base("log10", 1 / math.log(10)),
+)
+
+# What is written in one way only lets the rules above meet; none of these changes a gradient.
+_NORMAL = ("neg_neg", "same_shape", "broadcast_broadcast", "broadcast_reshape", "reshape_reshape",
+           "transpose_identity", "transpose_transpose", "convert_same")
+STABLE: tuple[Rule, ...] = (
+    *(r for r in (*STRUCTURE, *ALGEBRA) if r.name in _NORMAL), *ACCURATE,
+)

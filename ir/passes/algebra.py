@@ -1,5 +1,6 @@
-"""Algebraic rules. Those that are not ``relaxed`` give the same bits for every input, NaN, infinities and
-signed zeros included (a NaN's own sign and payload are not kept)."""
+"""Algebraic rules. Those that are not ``relaxed`` give the same bits for every input, NaN,
+infinities and signed zeros included (a NaN's own sign and payload are not kept).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ def _power_of_two(number: float) -> bool:
 
 
 def _scaled(x: Value, a: float, b: float) -> Value | None:
-    """x·(a·b), if that constant is exact; the value differs only where x·a overflowed or was subnormal."""
+    """x·(a·b), if that constant is exact; the value differs only where x·a overflowed or was
+    subnormal.
+    """
     product = np.asarray(a, x.dtype) * np.asarray(b, x.dtype)
     tiny = np.finfo(x.dtype).tiny
     if not (_power_of_two(a) or _power_of_two(b)) or not tiny <= abs(product) < math.inf:
@@ -48,7 +51,7 @@ ARITHMETIC: tuple[Rule, ...] = (
     rule("zero_sub_float", 0 - x, -x, kinds="f", relaxed=True),
     rule("mul_zero", x * 0, 0, kinds="biu"),
     rule("sub_self", x - x, 0, kinds="iu"),
-    rule("neg_neg", -(-x), x),
+    rule("neg_neg", -op("neg")(x), x),
     rule("add_neg", x + (-y), x - y),
     rule("sub_neg", x - (-y), x + y),
     rule("mul_minus_one", x * -1, -x),

@@ -1,4 +1,6 @@
-"""Rules on matrix products: transposes become flags, broadcast batches become rows. All are exact."""
+"""Rules on matrix products: transposes become flags, broadcast batches become rows. All are
+exact.
+"""
 
 from __future__ import annotations
 

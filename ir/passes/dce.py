@@ -8,7 +8,9 @@ from gradc.ir.graph import Builder, Graph
 
 
 def dce(graph: Graph) -> Graph:
-    """Keep what outputs and effects need. Inputs stay; a graph without dead nodes is returned as it is."""
+    """Keep what outputs and effects need. Inputs stay; a graph without dead nodes is returned as
+    it is.
+    """
     live = bytearray(len(graph.nodes))
     for id_ in (*graph.inputs, *graph.outputs, *graph.effects):
         live[id_] = True

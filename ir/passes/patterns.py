@@ -1,9 +1,9 @@
 """Rules as data: ``rule("mul_one", x * 1, x)``.
 
-A pattern is written with Python's operators over variables, numbers and ops. A variable matches any
-value (twice the same name: the same value), a number a constant of exactly that value (0 is not
-−0.0) in every element, ``Const`` any such constant. Operands of commutative ops match in either order.
-The right side is a pattern too, or a function of what was bound.
+A pattern is written with Python's operators over variables, numbers and ops. A variable matches
+any value (twice the same name: the same value), a number a constant of exactly that value (0 is
+not −0.0) in every element, ``Const`` any such constant. Operands of commutative ops match in
+either order. The right side is a pattern too, or a function of what was bound.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def rule(
 ) -> Rule:
     """A rewrite of ``pattern`` to ``replacement``, for operands of these ``kinds`` of dtype.
 
-    ``replacement`` and ``when`` may be functions; they are given what the pattern's names were bound to as
-    keywords: values for variables, numbers for constants. A replacement that is None leaves the node.
+    ``replacement`` and ``when`` may be functions; they are given what the pattern's names were
+    bound to as keywords: values for variables, numbers for constants. A replacement that is None
+    leaves the node.
     """
     variants = [(form, _heads(form)) for form in _orders(pattern)]
     if not callable(replacement) or isinstance(replacement, Pattern):

@@ -25,7 +25,9 @@ _EXACT = tuple(r for r in RULES if not r.relaxed)
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did: nodes before and after, seconds it and its verification took, rules that fired."""
+    """What one pass did: nodes before and after, seconds it and its verification took, rules that
+    fired.
+    """
 
     name: str
     before: int
@@ -41,7 +43,7 @@ class PassRecord:
 
 
 class RulePass:
-    """The pass that rebuilds a graph under some rules: consing, folding and rewriting in one walk."""
+    """A pass that rebuilds a graph under some rules: it conses, folds and rewrites in one walk."""
 
     def __init__(self, name: str, rules: Sequence[Rule], *, keep_weak: bool = False) -> None:
         self.__name__ = name
@@ -49,10 +51,11 @@ class RulePass:
         self.keep_weak = keep_weak
 
     def __call__(self, graph: Graph) -> Graph:
+        """Rewrite a graph."""
         return self.counted(graph)[0]
 
     def counted(self, graph: Graph) -> tuple[Graph, Mapping[str, int]]:
-        """The rewritten graph, and how often each rule applied."""
+        """Rewrite a graph; say also how often each rule applied."""
         rewriter = Rewriter(graph.name, self.rules, keep_weak=self.keep_weak)
         return rewriter.rewrite(graph), rewriter.fired
 

@@ -13,6 +13,7 @@ from gradc.ir.passes.rewriter import Draft, Rule
 from gradc.ir.passes.structure import full, is_op, local
 from gradc.ir.types import Shape
 
+
 def _whole(shape: Shape, starts: Shape, sizes: Shape, steps: Shape) -> bool:
     """Whether a region is all of an array, in order."""
     return sizes == shape and all(
@@ -39,6 +40,7 @@ def _apart(starts: Shape, sizes: Shape, steps: Shape,
 
 @local("slice")
 def slice_whole(draft: Draft) -> Value | None:
+    """All of an array is the array."""
     (x,) = draft.operands
     at = draft.attrs
     return x if _whole(x.shape, at["starts"], at["sizes"], at["steps"]) else None
@@ -46,6 +48,7 @@ def slice_whole(draft: Draft) -> Value | None:
 
 @local("slice")
 def slice_slice(draft: Draft) -> Value | None:
+    """Two slices in a row are one."""
     (x,) = draft.operands
     if not is_op(x, "slice"):
         return None
@@ -91,6 +94,7 @@ def slice_update(draft: Draft) -> Value | None:
 
 @local("slice")
 def slice_embed(draft: Draft) -> Value | None:
+    """Read what was embedded, or the zeros beside it."""
     (x,) = draft.operands
     if not is_op(x, "embed"):
         return None
@@ -132,6 +136,7 @@ def slice_of_one(draft: Draft) -> Value | None:
 
 @local("embed")
 def embed_whole(draft: Draft) -> Value | None:
+    """An embedding without margins."""
     (x,) = draft.operands
     at = draft.attrs
     return x if _whole(at["shape"], at["starts"], x.shape, at["steps"]) else None
@@ -139,18 +144,21 @@ def embed_whole(draft: Draft) -> Value | None:
 
 @local("embed")
 def embed_zero(draft: Draft) -> Value | None:
+    """Zeros in zeros."""
     number = draft.builder.numbers[draft.operands[0].id]
     return full(draft, 0) if number == 0 and np.copysign(1, number) == 1 else None
 
 
 @local("update_slice")
 def update_whole(draft: Draft) -> Value | None:
+    """A write of everything."""
     x, u = draft.operands
     return u if _whole(x.shape, draft.attrs["starts"], u.shape, draft.attrs["steps"]) else None
 
 
 @local("update_slice")
 def update_nothing(draft: Draft) -> Value | None:
+    """A write of nothing."""
     x, u = draft.operands
     return x if u.type.size == 0 else None
 
@@ -238,6 +246,7 @@ def gather_constant(draft: Draft) -> Value | None:
 
 @local("scatter_set")
 def scatter_set_constant(draft: Draft) -> Value | None:
+    """Constant indices in steps of one length write a slice."""
     x, u, *indices = draft.operands
     region = _constant_region(draft, x, indices)
     if region is None:
@@ -248,6 +257,7 @@ def scatter_set_constant(draft: Draft) -> Value | None:
 
 @local("scatter_add")
 def scatter_add_constant(draft: Draft) -> Value | None:
+    """Constant indices in steps of one length add to a slice."""
     x, u, *indices = draft.operands
     region = _constant_region(draft, x, indices)
     if region is None:

@@ -1,7 +1,7 @@
 """The optimising builder: it conses, folds and applies local rules as nodes are emitted.
 
-A pass walks a graph once and emits each node into a :class:`Rewriter`. What comes back is a node that
-no rule applies to, so a rule sees operands that are already in their final form, and one
+A pass walks a graph once and emits each node into a :class:`Rewriter`. What comes back is a node
+that no rule applies to, so a rule sees operands that are already in their final form, and one
 walk does what a sequence of passes repeated to a fixed point would do.
 """
 
@@ -26,6 +26,8 @@ FOLD_LIMIT = 4096
 SPREAD_LIMIT = 1 << 16
 #: constants above this many bytes are merged by identity alone
 HASH_LIMIT = 1 << 16
+#: rules may emit nodes to which rules apply, this deep
+MAX_DEPTH = 40
 #: a node remembers at most so many of the user's lines
 MAX_LOCS = 4
 
@@ -76,6 +78,7 @@ class Rewriter(Builder):
         self.uses: Counter[int] = Counter()
         self.locs: tuple[Loc, ...] = ()
         self.locate = lambda: self.locs
+        self._depth = 0
         self._emitted: dict[tuple[Any, ...], int] = {}
         self._more_locs: dict[int, tuple[Loc, ...]] = {}
         self._rules: dict[str, list[Rule]] = {}
@@ -150,7 +153,7 @@ class Rewriter(Builder):
                 self._more_locs[id_] = (have + missing)[:MAX_LOCS]
 
     def shared(self, value: Value) -> bool:
-        """Whether a value has more than one use, so that computing it anew in another form costs."""
+        """Whether a value has several uses, so that another form of it would be extra work."""
         return self.uses[value.id] > 1
 
     # -- simplification
@@ -164,8 +167,22 @@ class Rewriter(Builder):
         if folded is not None:
             return self._counted("fold", folded)
         rules = self._rules.get(op.name)
-        if not rules:
+        if not rules or self._depth > MAX_DEPTH:
             return None
+        self._depth += 1
+        try:
+            return self._rewritten(rules, op, operands, attrs, type_)
+        finally:
+            self._depth -= 1
+
+    def _rewritten(
+        self,
+        rules: Sequence[Rule],
+        op: Op,
+        operands: tuple[int, ...],
+        attrs: Attrs,
+        type_: TensorType,
+    ) -> int | None:
         draft = Draft(self, op, [self.value(i) for i in operands], attrs, type_)
         for rule in rules:
             value = rule.apply(draft)
@@ -209,7 +226,7 @@ class Rewriter(Builder):
         return self._constant(result)
 
     def constant(self, id_: int) -> np.ndarray[Any, Any] | None:
-        """The array a node is at compile time, seen through a broadcast; None if it is not known."""
+        """The array a node is at compile time, seen through a broadcast; None if unknown."""
         node = self.nodes[id_]
         if node.fence:
             return None

@@ -35,12 +35,14 @@ def full(draft: Draft, number: float) -> Value:
 
 @local("broadcast", "reshape")
 def same_shape(draft: Draft) -> Value | None:
+    """A broadcast or reshape to the shape it has already."""
     (x,) = draft.operands
     return x if x.shape == draft.type.shape else None
 
 
 @local("broadcast")
 def broadcast_broadcast(draft: Draft) -> Value | None:
+    """Two broadcasts in a row are one."""
     (x,) = draft.operands
     if is_op(x, "broadcast"):
         return ops.broadcast(x.operands[0], shape=draft.type.shape)
@@ -108,6 +110,7 @@ def reshape_broadcast(draft: Draft) -> Value | None:
 
 @local("reshape")
 def reshape_reshape(draft: Draft) -> Value | None:
+    """Of two reshapes the last counts."""
     (x,) = draft.operands
     if is_op(x, "reshape"):
         return ops.reshape(x.operands[0], shape=draft.type.shape)
@@ -116,12 +119,14 @@ def reshape_reshape(draft: Draft) -> Value | None:
 
 @local("transpose")
 def transpose_identity(draft: Draft) -> Value | None:
+    """A transpose that leaves every axis."""
     perm = draft.attrs["perm"]
     return draft.operands[0] if perm == tuple(range(len(perm))) else None
 
 
 @local("transpose")
 def transpose_transpose(draft: Draft) -> Value | None:
+    """Two transposes in a row are one."""
     (x,) = draft.operands
     if is_op(x, "transpose"):
         inner = x.node.attrs["perm"]
@@ -174,6 +179,7 @@ def elementwise_of_broadcasts(draft: Draft) -> Value | None:
 
 @local("convert")
 def convert_same(draft: Draft) -> Value | None:
+    """A conversion to the dtype it has already."""
     (x,) = draft.operands
     return x if x.dtype == draft.type.dtype else None
 
@@ -288,6 +294,7 @@ def reduce_reshape(draft: Draft) -> Value | None:
 
 @local("cumsum", "cumprod")
 def scan_of_one(draft: Draft) -> Value | None:
+    """A running sum or product of one element."""
     (x,) = draft.operands
     return x if x.shape[draft.attrs["axis"]] == 1 else None
 
