@@ -129,7 +129,7 @@ def addresses() -> dict[str, int]:
     (NumPy's scalar of that type character), ``dtype float64`` and ``None``, ``True``,
     ``False`` are objects. Only where :func:`supported`.
     """
-    found = {name: _python_function(name) for name in _PYTHON_FUNCTIONS}
+    found = {name: python_function(name) for name in _PYTHON_FUNCTIONS}
     found |= _numpy_functions()
     found |= {f"type {t.__name__}": id(t) for t in (np.ndarray, float, int)}
     found |= {str(constant): id(constant) for constant in (None, True, False)}
@@ -140,7 +140,8 @@ def addresses() -> dict[str, int]:
     return found
 
 
-def _python_function(name: str) -> int:
+def python_function(name: str) -> int:
+    """The address of a function of Python's C API."""
     address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
     assert address is not None
     return address

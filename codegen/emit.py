@@ -6,6 +6,7 @@ from gradc.codegen import callbacks, irregular, matmul
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
     Buffer,
+    Compute,
     Contract,
     Irregular,
     LoopProgram,
@@ -15,6 +16,7 @@ from gradc.codegen.loops import (
 )
 from gradc.codegen.nests import NestEmitter
 from gradc.codegen.scalars import memory_type
+from gradc.codegen.schedule import MATH_COST, cost
 from gradc.codegen.targets import Target, host
 
 #: status codes of a kernel, in the low byte; the node that failed is above it
@@ -22,6 +24,10 @@ OUT_OF_BOUNDS, INTERRUPTED, CALLBACK_FAILED = 1, 2, 3
 
 #: statements of a function: code generation is superlinear in the size of functions
 FUNCTION = 1500
+
+#: a program of more calls of vector math than this calls them: in place each is some thirty
+#: instructions, and compile time would grow with the graph
+INLINE_MATH = 40
 
 
 def emit(program: LoopProgram, target: Target | None = None) -> Module:
@@ -33,16 +39,21 @@ def emit(program: LoopProgram, target: Target | None = None) -> Module:
     return module
 
 
-def emit_kernel(module: Module, program: LoopProgram, name: str) -> None:
-    """Add a program to a module as function ``name``; long ones as a chain of functions."""
+def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "") -> None:
+    """Add a program to a module as function ``name``; long ones as a chain of functions.
+
+    ``prefix`` begins the names of its constants and prints, where a module has several programs.
+    """
+    if _math_calls(program) > INLINE_MATH:
+        module.outline = True
     parts = _parts(program)
     if len(parts) == 1:
-        _Function(module, program, name).emit(enumerate(program.stages))
+        _Function(module, program, name, prefix).emit(enumerate(program.stages))
         return
     names = []
     for k, part in enumerate(parts):
         names.append(f"{name}_{k}")
-        _Function(module, program, names[-1]).emit(part)
+        _Function(module, program, names[-1], prefix).emit(part)
     params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
     b = Builder(module, name, "i64", params)
     for part_name in names:
@@ -51,6 +62,17 @@ def emit_kernel(module: Module, program: LoopProgram, name: str) -> None:
         _return_if(b, b.icmp("ne", status, b.i64(0)), status)
     b.ret(b.i64(0))
     b.finish()
+
+
+def _math_calls(program: LoopProgram) -> int:
+    return sum(
+        cost(statement.node) >= MATH_COST
+        for stage in program.stages
+        if isinstance(stage, Nest)
+        for phase in stage.phases
+        for statement in (*phase.row, *phase.body)
+        if isinstance(statement, Compute)
+    )
 
 
 def _parts(program: LoopProgram) -> list[list[tuple[int, Stage]]]:
@@ -79,10 +101,11 @@ def _return_if(b: Builder, failed: Val, status: Val) -> None:
 class _Function:
     """One function of a program: its pointers, its stages."""
 
-    def __init__(self, module: Module, program: LoopProgram, name: str) -> None:
+    def __init__(self, module: Module, program: LoopProgram, name: str, prefix: str) -> None:
         params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
         self.b = Builder(module, name, "i64", params)
         self.module = module
+        self.prefix = prefix
         self.target = module.target
         assert isinstance(self.target, Target)
         self.pointers: dict[str, Val] = {}
@@ -103,11 +126,11 @@ class _Function:
     def _address(self, buffer: Buffer) -> Val:
         args, outs, space = self.b.params
         if buffer.kind == "constant":
-            element = memory_type(buffer.dtype)
+            element, name = memory_type(buffer.dtype), self.prefix + buffer.name
             text = "".join(f"\\{byte:02X}" for byte in buffer.data)
             if not buffer.data:
-                return self.module.constant(buffer.name, f"[0 x {element}]", "[]")
-            return self.module.constant(buffer.name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
+                return self.module.constant(name, f"[0 x {element}]", "[]")
+            return self.module.constant(name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
         lines, self.b.lines = self.b.lines, []
         if buffer.kind == "arena":
             value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
@@ -144,7 +167,7 @@ class _Function:
                     self.fail(failed, node.id)
             case Print(node, types, operands):
                 status = callbacks.emit_print(
-                    b, f"print{number}", types, [self.pointer(x) for x in operands]
+                    b, f"{self.prefix}print{number}", types, [self.pointer(x) for x in operands]
                 )
                 bad = b.icmp("ne", status, b.const(0, status.ty))
                 _return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))

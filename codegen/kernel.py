@@ -23,9 +23,12 @@ from gradc.ir.graph import Graph, Node
 
 
 class Externals:
-    """Addresses of what a program calls outside its module, and what keeps them valid."""
+    """Addresses of what a program calls outside its module, and what keeps them valid.
 
-    def __init__(self, program: LoopProgram) -> None:
+    ``prefix`` is that of :func:`emit_kernel <gradc.codegen.emit.emit_kernel>`.
+    """
+
+    def __init__(self, program: LoopProgram, prefix: str = "") -> None:
         self.prints: dict[str, int] = {}
         self.keep: list[object] = []
         for number, stage in enumerate(program.stages):
@@ -33,7 +36,7 @@ class Externals:
                 address, alive = callbacks.make_callback(
                     stage.node.attrs["format"], stage.operand_types
                 )
-                self.prints[f"print{number}"] = address
+                self.prints[f"{prefix}print{number}"] = address
                 self.keep.append(alive)
 
     def address(self, name: str) -> int:

@@ -34,7 +34,10 @@ class Loc(NamedTuple):
 
 
 class Role(NamedTuple):
-    """What a node is for: ``primal``, ``tangent`` or ``adjoint``, of which order, of which node."""
+    """What a node is for: ``primal``, ``tangent`` or ``adjoint``, of which order, of which node.
+
+    In a training step, ``update`` is what the optimizer does with the gradient.
+    """
 
     kind: str = "primal"
     order: int = 0
@@ -200,13 +203,18 @@ class Builder:
             self.effects,
         )
 
-    def splice(self, graph: Graph, operands: Sequence[Value]) -> list[Value]:
-        """Append the nodes of a closed graph, its inputs replaced; return its outputs."""
+    def splice(
+        self, graph: Graph, operands: Sequence[Value], role: Role | None = None
+    ) -> list[Value]:
+        """Append the nodes of a closed graph, its inputs replaced; return its outputs.
+
+        They keep their roles unless ``role`` is given.
+        """
         values: dict[int, Value] = dict(zip(graph.inputs, operands, strict=True))
         here = self.locate()
         for node in graph.nodes:
             if node.id not in values:
-                with self.marked(node.role._replace(of=None), node.locs or here):
+                with self.marked(role or node.role._replace(of=None), node.locs or here):
                     values[node.id] = self.add(
                         node.op, [values[i] for i in node.operands], **node.attrs
                     )
