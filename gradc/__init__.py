@@ -1,0 +1,39 @@
+"""gradc compiles NumPy functions, and their gradients, to native code.
+
+>>> import numpy as np, gradc
+>>> @gradc.compile
+... def loss(w, x, y):
+...     return np.mean((x @ w - y) ** 2)
+>>> w, x, y = np.zeros(2), np.eye(2), np.array([1.0, 3.0])
+>>> value, gradient = loss.value_and_grad(w, x, y)
+>>> float(value), gradient
+(5.0, array([-1., -3.]))
+"""
+
+from __future__ import annotations
+
+from gradc.check import GradientCheckError, check_grads
+from gradc.compile import Compiled, compile
+from gradc.config import config
+from gradc.debug import debug_print
+from gradc.dispatch import SpecializationWarning
+from gradc.errors import GradcError
+from gradc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
+
+__all__ = [
+    "Compiled",
+    "GradcError",
+    "GradientCheckError",
+    "SpecializationWarning",
+    "check_grads",
+    "compile",
+    "config",
+    "debug_print",
+    "grad",
+    "jvp",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+]
+
+__version__ = "0.1.0"

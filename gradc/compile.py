@@ -1,0 +1,257 @@
+"""``gradc.compile``: a Python function in, a compiled one out."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from gradc import inspect, pickling
+from gradc.bound import Bound, open_method
+from gradc.context import current
+from gradc.derivative import Forward, Gradient, Reverse
+from gradc.dispatch import Dispatcher, Specialization
+from gradc.errors import ArgumentError
+from gradc.lowering import Function, Plain, inline
+from gradc.signature import Argnums
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class Compiled(Generic[P, R]):
+    """A function that runs as native code, specialised for the types of its arguments.
+
+    Made by :func:`compile`, :func:`grad <gradc.grad>` and :func:`value_and_grad
+    <gradc.value_and_grad>`. It is called like the function that it was made of, which is
+    ``__wrapped__``, and has its name, documentation and signature. Called on traced values, it is
+    traced through.
+    """
+
+    __wrapped__: Callable[P, R]
+    __name__: str
+    __qualname__: str
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Compiled[P, R]:
+        """Make a class for each function: calling an instance finds ``__call__`` in the class."""
+        return super().__new__(type(cls.__name__, (cls,), {"__module__": cls.__module__}))
+
+    def __init__(
+        self,
+        function: Function,
+        argnums: Argnums = 0,
+        has_aux: bool = False,
+        origin: tuple[Any, ...] | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function.python, updated=())
+        self.function = function
+        self.argnums = argnums
+        self.has_aux = has_aux
+        #: of a derivative: the function, and the arguments of ``derived`` that made it of that
+        self.origin = origin
+        self.dispatcher = Dispatcher(function)
+        self._derived: dict[tuple[Any, ...], Compiled[..., Any]] = {}
+        self._lock = threading.Lock()
+        self._methods: dict[type, Compiled[..., Any]] = {}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function: natively, or by tracing it where a trace is under way."""
+        if current() is not None:
+            return cast(R, self._traced_through(args, kwargs))
+        call = self.dispatcher.read(args, kwargs)
+        return cast(R, self.dispatcher.find(call)(call.leaves))
+
+    def _traced_through(self, args: Any, kwargs: Any) -> Any:
+        if isinstance(self.function, Plain):
+            return self.function.python(*args, **kwargs)
+        return inline(self.function, args, kwargs)
+
+    @property
+    def value_and_grad(self) -> Compiled[..., Any]:
+        """The function that returns ``(value, gradient)``, computed in one go.
+
+        With ``has_aux`` it returns ``((value, aux), gradient)``. Gradients have the structure,
+        shapes and dtypes of the arguments chosen by ``argnums``; a tuple of argnums gives a tuple
+        of them.
+
+        >>> import gradc
+        >>> square = gradc.compile(lambda x: x * x)
+        >>> value, slope = square.value_and_grad(3.0)
+        >>> float(value), float(slope)
+        (9.0, 6.0)
+
+        Raises NotScalarError for a result that is no scalar, NotDifferentiableError for an
+        argument of integers.
+        """
+        return self.derived("value_and_grad", self.argnums, self.has_aux)
+
+    @property
+    def grad(self) -> Compiled[..., Any]:
+        """The function that returns the gradient alone, or with ``has_aux`` ``(gradient, aux)``.
+
+        >>> import gradc
+        >>> square = gradc.compile(lambda x: x * x)
+        >>> float(square.grad(3.0))
+        6.0
+        """
+        return self.derived("grad", self.argnums, self.has_aux)
+
+    def derived(
+        self, kind: str, argnums: Argnums = 0, has_aux: bool = False
+    ) -> Compiled[..., Any]:
+        """The compiled derivative of a kind: grad, value_and_grad, jvp or vjp; made once."""
+        chosen = argnums if isinstance(argnums, (int, str)) else tuple(argnums)
+        key = (kind, chosen, has_aux)
+        with self._lock:
+            if key not in self._derived:
+                function = _derivative(self.function, kind, chosen, has_aux)
+                self._derived[key] = Compiled(function, origin=(self, *key))
+            return self._derived[key]
+
+    def all_derived(self) -> dict[tuple[Any, ...], Compiled[..., Any]]:
+        """The derivatives made so far, by the arguments of :meth:`derived`."""
+        with self._lock:
+            return dict(self._derived)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """The method of an instance, or the function itself when taken from the class."""
+        if instance is None:
+            return self
+        kind = type(instance)
+        with self._lock:
+            if isinstance(instance, type):  # under classmethod
+                if instance not in self._methods:
+                    method = self.__wrapped__.__get__(instance)
+                    self._methods[instance] = Compiled(
+                        Plain(method, self.function.static, self.argnums),
+                        self.argnums,
+                        self.has_aux,
+                    )
+                return self._methods[instance]
+            if kind not in self._methods:
+                self._methods[kind] = open_method(self, kind)
+            return Bound(self._methods[kind], instance)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.function.label}>"
+
+    # -- looking inside ------------------------------------------------------------------------
+
+    def specialization(self, *args: P.args, **kwargs: P.kwargs) -> Specialization:
+        """The specialisation that serves this call; compiled if it is the first of its kind."""
+        return self.dispatcher.find(self.dispatcher.read(args, kwargs))
+
+    def ir(
+        self, *args: Any, stage: str | None = None, grad: bool | None = None, **kwargs: Any
+    ) -> str:
+        """The function for these arguments, as text.
+
+        stage: "traced", "adjoint", "optimized", "loops", "llvm" or "asm"; all graphs if not
+            given.
+        grad: show the function of the value and the gradient (by default where there is one), or
+            that of the value alone.
+
+        >>> import gradc
+        >>> square = gradc.compile(lambda x: x * x)
+        >>> print(square.ir(3.0, stage="traced", grad=False).splitlines()[0])
+        graph lambda(x: f64[]~) -> (%1)
+
+        Raises ArgumentError for an unknown stage.
+        """
+        return inspect.show(self, args, kwargs, stage, grad)
+
+    def llvm(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The LLVM IR: ``ir(..., stage="llvm")``."""
+        return inspect.show(self, args, kwargs, "llvm", None)
+
+    def asm(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The assembly: ``ir(..., stage="asm")``."""
+        return inspect.show(self, args, kwargs, "asm", None)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return pickling.reduce(self)
+
+    def clear_cache(self) -> None:
+        """Forget all specialisations, those of the derivatives too."""
+        self.dispatcher.clear()
+        with self._lock:
+            derived = [*self._derived.values(), *self._methods.values()]
+        for one in derived:
+            one.clear_cache()
+
+
+def _derivative(function: Function, kind: str, argnums: Argnums, has_aux: bool) -> Function:
+    if kind == "jvp":
+        return Forward(function)
+    if kind == "vjp":
+        return Reverse(function, has_aux)
+    return Gradient(function, argnums, has_aux, value=kind == "value_and_grad")
+
+
+@overload
+def compile(
+    function: Callable[P, R],
+    *,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    static_argnums: Argnums = (),
+) -> Compiled[P, R]: ...
+
+
+@overload
+def compile(
+    function: None = None,
+    *,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    static_argnums: Argnums = (),
+) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
+
+
+def compile(
+    function: Callable[..., Any] | None = None,
+    *,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    static_argnums: Argnums = (),
+) -> Any:
+    """Compile a function of arrays, numbers and pytrees of them to native code.
+
+    It is traced at its first call, once for each combination of dtypes, shapes and static values.
+    Numbers from outside the function, globals and closures, are constants of the compiled code.
+
+    argnums: the arguments that ``.grad`` and ``.value_and_grad`` differentiate in, by position or
+        name; lists of Python numbers given for them are arrays.
+    has_aux: the function returns ``(value, aux)``, and ``aux`` is not differentiated.
+    static_argnums: arguments that the function is to see as they are; it is compiled anew
+        for each value. Strings, None and functions always are.
+
+    >>> import numpy as np, gradc
+    >>> @gradc.compile
+    ... def loss(w, x):
+    ...     return np.sum((x @ w) ** 2)
+    >>> w, x = np.array([1.0, 2.0]), np.eye(2)
+    >>> float(loss(w, x))
+    5.0
+    >>> loss.grad(w, x)
+    array([2., 4.])
+    """
+    if function is None:
+        return functools.partial(
+            compile, argnums=argnums, has_aux=has_aux, static_argnums=static_argnums
+        )
+    if not callable(function):
+        raise ArgumentError(
+            f"gradc.compile takes a function, not {function!r}",
+            remedy="write options by name: @gradc.compile(argnums=(0, 1))",
+        )
+    target: Function
+    if isinstance(function, Compiled) and not isinstance(function.function, Plain):
+        target = function.function
+    else:
+        python = function.__wrapped__ if isinstance(function, Compiled) else function
+        target = Plain(python, static_argnums, argnums)
+    if argnums != 0:  # the default is no mistake in a function without parameters
+        target.parameters.check(argnums, "argnums")
+    return Compiled(target, argnums, has_aux)

@@ -1,0 +1,188 @@
+"""The specialisations of one function: found by the key of a call, made where there is none."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from gradc import native
+from gradc.config import settings
+from gradc.ir import interp
+from gradc.ir.graph import Graph
+from gradc.lowering import Function, Lowered, lower
+from gradc.signature import (
+    Call,
+    Signature,
+    leaf_names,
+    leaf_type,
+    read,
+    static_value,
+)
+from gradc.source import user_loc
+from gradc.trace import Static
+from gradc.tree import unflatten
+
+Array = np.ndarray[Any, Any]
+
+logger = logging.getLogger("gradc")
+
+#: specialisations beyond which a function warns
+MANY = 32
+
+
+class SpecializationWarning(UserWarning):
+    """A function was compiled for so many signatures that compiling may cost more than it saves."""
+
+
+@dataclass(eq=False)
+class Specialization:
+    """A function compiled for one signature."""
+
+    signature: Signature
+    lowered: Lowered
+    label: str
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @cached_property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        from gradc.ir.passes import optimize
+
+        return optimize(self.lowered.graph)
+
+    @cached_property
+    def _run(self) -> Callable[[Sequence[Array]], Sequence[Array]]:
+        with self._lock:
+            return native.compile_graph(self.optimized)
+
+    def __call__(self, leaves: Sequence[Any]) -> Any:
+        """Run on the leaves of a call of this signature; the results are new arrays."""
+        types = self.lowered.graph.input_types
+        inputs = [
+            contiguous(leaves[k], type_.dtype)
+            for k, type_ in zip(self.lowered.inputs, types, strict=True)
+        ]
+        if settings().jit:
+            outputs = self._run(inputs)
+        else:
+            outputs = [np.array(out) for out in interp.run(self.optimized, inputs)]
+        # Indexing by () makes NumPy scalars of 0-d arrays and leaves the others as they are.
+        return unflatten(
+            self.lowered.out_tree, [out if out.ndim else out[()] for out in outputs]
+        )
+
+
+def contiguous(leaf: Any, dtype: np.dtype[Any]) -> Array:
+    """An argument as native code reads it: C-ordered, aligned, in native byte order."""
+    array = np.asarray(leaf, dtype, order="C")
+    return array if array.flags.aligned else array.copy()
+
+
+class Dispatcher:
+    """All specialisations of a function, safe to use from many threads."""
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self._lock = threading.RLock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every specialisation."""
+        with self._lock:
+            self.cache: dict[Hashable, Specialization] = {}
+            # key -> the leaf that must be guarded by value to decide further
+            self.demands: dict[Hashable, int] = {}
+            self._latest: Signature | None = None
+            self._varied: dict[str, None] = {}
+
+    def read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+        """Bind a call of the function and take it apart."""
+        f = self.function
+        return read(
+            f.parameters, args, kwargs, static=f.static, arrays=f.arrays, floats=f.floats
+        )
+
+    def find(self, call: Call) -> Specialization:
+        """The specialisation for a call, compiled now if it is the first of its signature."""
+        try:
+            key, static = self._key(call)
+        except TypeError:  # an unhashable leaf: say which
+            self._types(call, leaf_names(self.function.parameters, call.tree))
+            raise
+        found = self.cache.get(key)
+        if found is not None:
+            return found
+        with self._lock:
+            key, static = self._key(call)
+            if key not in self.cache:
+                self._add(call, key, static)
+                key, _ = self._key(call)
+            return self.cache[key]
+
+    def _key(self, call: Call) -> tuple[Hashable, frozenset[int]]:
+        """The key of a call, and its leaves that are guarded by value beyond the static ones."""
+        key, static = call.key(), frozenset[int]()
+        while (leaf := self.demands.get(key)) is not None:
+            static |= {leaf}
+            key = call.key(static)
+        return key, static
+
+    def _types(self, call: Call, names: Sequence[str]) -> list[Any]:
+        return [leaf_type(leaf, name) for leaf, name in zip(call.leaves, names, strict=True)]
+
+    def _add(self, call: Call, key: Hashable, static: frozenset[int]) -> None:
+        names = leaf_names(self.function.parameters, call.tree)
+        types = self._types(call, names)
+        for k in static:
+            types[k] = Static(static_value(call.leaves[k]))
+        demanded: list[int] = []
+
+        def demand(leaf: int) -> Any:
+            demanded.append(leaf)
+            return static_value(call.leaves[leaf])
+
+        lowered = lower(self.function, call.tree, types, names, demand)
+        for leaf in demanded:
+            self.demands[key] = leaf
+            static |= {leaf}
+            key = call.key(static)
+        signature = Signature(call.tree, tuple(types), names)
+        self.cache[key] = Specialization(signature, lowered, self.function.label)
+        self._report(signature)
+
+    def _report(self, signature: Signature) -> None:
+        """Log what is new in a signature; warn when there are too many."""
+        label, before = self.function.label, self._latest
+        self._latest = signature
+        if before is None:
+            logger.debug("%s compiles for %s", label, signature)
+            return
+        changes = signature.changes(before)
+        if not changes:
+            changes = {"the arguments": f"from {before.tree} to {signature.tree}"}
+        self._varied.update(dict.fromkeys(changes))
+        text = "; ".join(f"{name} {how}" for name, how in changes.items())
+        logger.info("%s specialises anew: %s", label, text)
+        if len(self.cache) == MANY + 1:
+            self._warn()
+
+    def _warn(self) -> None:
+        loc = user_loc()
+        names = list(self._varied)
+        listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        warnings.warn_explicit(
+            f"{self.function.label} has been compiled for more than {MANY} signatures; what "
+            f"changed from call to call: {listed}. Pad arrays to a few shapes, pass numbers as "
+            "arrays rather than as Python values that the function branches on, or call "
+            "clear_cache() now and then",
+            SpecializationWarning,
+            loc.file if loc else "<unknown>",
+            loc.line if loc else 0,
+        )

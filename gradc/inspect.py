@@ -1,0 +1,91 @@
+"""Showing a compiled function, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gradc.derivative import Gradient
+from gradc.errors import ArgumentError, GradcError
+from gradc.ir.text import dump
+
+if TYPE_CHECKING:
+    from gradc.compile import Compiled
+    from gradc.dispatch import Specialization
+
+#: stage -> its title
+STAGES = {
+    "traced": "as traced",
+    "adjoint": "with its adjoint",
+    "optimized": "optimized",
+    "loops": "loop program",
+    "llvm": "LLVM IR",
+    "asm": "assembly",
+}
+GRAPH_STAGES = ("traced", "adjoint", "optimized")
+
+
+def show(
+    compiled: Compiled[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    stage: str | None,
+    grad: bool | None,
+) -> str:
+    """The text of one stage, or of all graph stages under their titles."""
+    if stage is not None and stage not in STAGES:
+        raise ArgumentError(
+            f"there is no stage {stage!r}", remedy=f"one of {', '.join(map(repr, STAGES))}"
+        )
+    found = _specialization(compiled, args, kwargs, grad)
+    if stage is not None:
+        return _text(found, stage)
+    stages = [s for s in GRAPH_STAGES if s != "adjoint" or found.lowered.of is not None]
+    parts = [f"{_title(found, s)}\n{_text(found, s)}" for s in stages]
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _specialization(
+    compiled: Compiled[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], grad: bool | None
+) -> Specialization:
+    """That of the value and gradient, if there is one and ``grad`` does not forbid it."""
+    if isinstance(compiled.function, Gradient) or grad is False:
+        return compiled.specialization(*args, **kwargs)
+    try:
+        return compiled.value_and_grad.specialization(*args, **kwargs)
+    except GradcError:
+        if grad:
+            raise
+        return compiled.specialization(*args, **kwargs)
+
+
+def _title(found: Specialization, stage: str) -> str:
+    title = f"{found.label}({found.signature}), {STAGES[stage]}"
+    return f"# {title}\n# {'-' * len(title)}"
+
+
+def _text(found: Specialization, stage: str) -> str:
+    if stage == "traced":
+        return dump(found.lowered.traced)
+    if stage == "adjoint":
+        return dump(found.lowered.graph)
+    if stage == "optimized":
+        return dump(found.optimized)
+    return _CODE[stage](found)
+
+
+def _loops(found: Specialization) -> str:
+    from gradc.codegen.program import schedule
+
+    return str(schedule(found.optimized))
+
+
+def _llvm(found: Specialization) -> str:
+    return found.native.llvm()
+
+
+def _asm(found: Specialization) -> str:
+    return found.native.assembly()
+
+
+_CODE: dict[str, Callable[[Specialization], str]] = {"loops": _loops, "llvm": _llvm, "asm": _asm}

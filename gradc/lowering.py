@@ -1,0 +1,214 @@
+"""From a function and the types of its arguments to a closed graph.
+
+A :class:`Function` is what can be lowered: a plain Python function (by tracing it), or a derivative
+of another Function (by differentiating its graph). Derivatives of derivatives nest before anything
+is compiled.
+
+Arguments are lowered as structures whose leaves are numbers, positions in the list of leaf types,
+so that a derivative can hand on a part of its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gradc.context import current
+from gradc.ir import ops
+from gradc.ir.graph import Builder, Graph
+from gradc.ir.types import F64, I64, TensorType
+from gradc.signature import (
+    Argnums,
+    Call,
+    Parameters,
+    as_tuple,
+    leaf_names,
+    leaf_type,
+    read,
+    static_value,
+)
+from gradc.trace import NeedsStatic, Static, trace
+from gradc.tracer import Tracer, fresh
+from gradc.tree import TreeDef, flatten, unflatten
+
+LeafTypes = Sequence[TensorType | Static]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A closed graph of a call.
+
+    graph: its outputs are the leaves of the result.
+    out_tree: the structure of the result.
+    inputs: what each input of the graph is: the position of a leaf of the call, or a Tracer of an
+        enclosing trace that the function used.
+    of: what it is the derivative of, if it is one.
+    """
+
+    graph: Graph
+    out_tree: TreeDef
+    inputs: tuple[Any, ...]
+    of: Lowered | None = None
+
+    @property
+    def traced(self) -> Graph:
+        """The graph as it was traced, before any differentiation."""
+        return self.graph if self.of is None else self.of.traced
+
+    @property
+    def captures(self) -> tuple[Any, ...]:
+        """The Tracers of enclosing traces among the inputs."""
+        return tuple(given for given in self.inputs if not isinstance(given, int))
+
+    @property
+    def result(self) -> Any:
+        """The structure of the result, its leaves the positions of the graph's outputs."""
+        return unflatten(self.out_tree, range(self.out_tree.num_leaves))
+
+
+def with_result(graph: Graph, result: Any, inputs: Sequence[Any], of: Lowered) -> Lowered:
+    """A derivative whose result is a structure of positions of the graph's outputs."""
+    chosen, out_tree = flatten(result)
+    builder = Builder.extending(graph)
+    outputs = [builder.value(graph.outputs[k]) for k in chosen]
+    return Lowered(builder.build(outputs), out_tree, tuple(inputs), of)
+
+
+class Function(Protocol):
+    """What can be lowered, and so compiled.
+
+    python: what users see of it: its name, documentation and signature.
+    static: the arguments that are static as a whole; ``arrays``: those whose lists of numbers are
+    arrays; ``floats``: those that are differentiated.
+    """
+
+    python: Callable[..., Any]
+    label: str
+    parameters: Parameters
+    static: Argnums
+    arrays: Argnums
+    floats: Argnums
+
+    def lower(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: LeafTypes,
+        names: Sequence[str],
+    ) -> Lowered:
+        """Lower a call whose arguments are structures of positions in ``types``.
+
+        Raises NeedsStatic with such a position, and what :mod:`gradc.errors` has.
+        """
+
+
+class Plain:
+    """A Python function, lowered by tracing it."""
+
+    def __init__(
+        self,
+        python: Callable[..., Any],
+        static: Argnums = (),
+        arrays: Argnums = (),
+    ) -> None:
+        self.python = python
+        self.label = getattr(python, "__name__", None) or type(python).__name__
+        self.parameters = Parameters(python, self.label)
+        self.static: Argnums = as_tuple(static, "static_argnums")
+        self.arrays: Argnums = as_tuple(arrays, "argnums")
+        self.floats: Argnums = ()
+        self.parameters.check(self.static, "static_argnums")
+
+    def lower(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        types: LeafTypes,
+        names: Sequence[str],
+    ) -> Lowered:
+        """Trace the function."""
+        chosen, tree = flatten((tuple(args), dict(kwargs)))
+        given = [types[k] for k in chosen]
+        try:
+            traced = trace(
+                self.python, tree, given, [names[k] for k in chosen], name=identifier(self.label)
+            )
+        except NeedsStatic as request:
+            raise NeedsStatic(chosen[request.leaf]) from None
+        leaves = [k for k in chosen if not isinstance(types[k], Static)]
+        return Lowered(traced.graph, traced.out_tree, (*leaves, *traced.captures))
+
+
+def identifier(label: str) -> str:
+    """A function's name as a graph can bear it."""
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in label).strip("_") or "graph"
+
+
+def lower(
+    function: Function,
+    tree: TreeDef,
+    types: list[TensorType | Static],
+    names: Sequence[str],
+    demand: Callable[[int], Any],
+) -> Lowered:
+    """Lower a call; a leaf whose value turns out to be needed is made static, and all begins anew.
+
+    ``tree`` is the structure of ``(args, kwargs)``; ``demand(leaf)`` gives the leaf's value.
+    """
+    args, kwargs = unflatten(tree, range(len(types)))
+    while True:
+        try:
+            return function.lower(args, kwargs, types, names)
+        except NeedsStatic as request:
+            types[request.leaf] = Static(demand(request.leaf))
+
+
+def inline(function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Call a function inside a trace: its closed graph is spliced into the one being traced.
+
+    It is differentiated before it is spliced, so that its own variables are never those of the
+    enclosing derivative (Siskind & Pearlmutter, *Nesting forward-mode AD*, 2008).
+    """
+    context = current()
+    assert context is not None
+    call = read(
+        function.parameters, args, kwargs,
+        static=function.static, arrays=function.arrays, floats=function.floats,
+    )
+    leaves = _floats(function, call)
+    names = leaf_names(function.parameters, call.tree)
+    types = [
+        leaf.type if isinstance(leaf, Tracer) else leaf_type(leaf, name)
+        for leaf, name in zip(leaves, names, strict=True)
+    ]
+
+    def demand(leaf: int) -> Any:
+        given = leaves[leaf]
+        if isinstance(given, Tracer):  # raises the enclosing trace's own request, or an error
+            return bool(given) if given.dtype.kind == "b" else given.__index__()
+        return static_value(given)
+
+    lowered = lower(function, call.tree, types, names, demand)
+    operands = []
+    for k, node in zip(lowered.inputs, lowered.graph.inputs, strict=True):
+        given = leaves[k] if isinstance(k, int) else k
+        type_ = lowered.graph.nodes[node].type
+        if isinstance(given, Tracer):
+            operands.append(given.value_in(context))
+        else:
+            operands.append(ops.const(context.builder, given, type_.dtype))
+    results = context.builder.splice(lowered.graph, operands)
+    return unflatten(lowered.out_tree, [fresh(value) for value in results])
+
+
+def _floats(function: Function, call: Call) -> list[Any]:
+    """The leaves of a call; traced Python ints are floats in the differentiated arguments."""
+    leaves = list(call.leaves)
+    args, kwargs = unflatten(call.tree, range(len(leaves)))
+    for place in function.parameters.places(function.floats, args, kwargs):
+        for k in flatten(args[place] if isinstance(place, int) else kwargs[place])[0]:
+            leaf = leaves[k]
+            if isinstance(leaf, Tracer) and leaf.weak and leaf.dtype == I64:
+                leaves[k] = fresh(ops.convert(leaf.value, dtype=F64), weak=True)
+    return leaves

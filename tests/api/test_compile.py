@@ -1,0 +1,329 @@
+"""Specialisations, logging, threads, pickling, methods and metadata of compiled functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import gradc
+
+
+def counting():
+    """A compiled function and the list that grows when it is traced."""
+    traces = []
+
+    @gradc.compile
+    def f(x, n=2):
+        traces.append(1)
+        return np.sum(x) * n
+
+    return f, traces
+
+
+# -- specialisation ------------------------------------------------------------------------------
+
+
+def test_a_signature_is_traced_once():
+    f, traces = counting()
+    x = np.ones(3)
+    for _ in range(3):
+        f(x), f(x, 3), f(x=x), f.grad(x), f.value_and_grad(x, n=5)
+    assert len(traces) == 3  # value, gradient, both
+    f(np.ones(4)), f(x.astype(np.float32)), f(1.0), f(x, 2.0)
+    assert len(traces) == 7
+
+
+def test_functional_forms_share_their_specialisations():
+    traces = []
+
+    def f(x):
+        traces.append(1)
+        return x * x
+
+    for _ in range(3):
+        assert gradc.grad(f)(3.0) == 6.0
+        gradc.jvp(f, (3.0,), (1.0,))
+        gradc.vjp(f, 3.0)
+    assert len(traces) == 3  # gradient, jvp, value; pulling back was not asked for
+
+
+def test_clear_cache():
+    f, traces = counting()
+    f(1.0), f.grad(1.0)
+    f.clear_cache()
+    f(1.0), f.grad(1.0)
+    assert len(traces) == 4
+
+
+def test_no_trace_is_repeated_when_jit_is_switched():
+    f, traces = counting()
+    with gradc.config(jit=False):
+        assert f(np.ones(3)) == 6
+    assert f(np.ones(3)) == 6
+    assert len(traces) == 1
+
+
+def test_new_specialisations_are_logged(caplog):
+    @gradc.compile
+    def f(params, x, flag=True):
+        return np.sum(params["w"]) * x if flag else x
+
+    caplog.set_level(logging.INFO, "gradc")
+    f({"w": np.ones(3)}, 1.0)
+    assert not caplog.records
+    f({"w": np.ones(4)}, 1.0)
+    assert caplog.messages[-1] == "f specialises anew: params['w'] from f64[3] to f64[4]"
+    f({"w": np.ones(4)}, np.float32(1))
+    assert caplog.messages[-1] == "f specialises anew: x from float to f32[]"
+    f({"w": np.ones(4)}, np.float32(1), False)
+    assert caplog.messages[-1] == "f specialises anew: flag from True to False"
+    f({"w": np.ones(4), "b": 1}, np.float32(1), False)
+    assert caplog.messages[-1] == "f specialises anew: params['b'] from absent to int"
+    f(({"w": np.ones(4)}, 1), 2, False)
+    assert "params[0]['w'] from absent to f64[4]" in caplog.messages[-1]
+
+
+def test_too_many_specialisations_warn():
+    f = gradc.compile(lambda x: np.sum(x))
+    with gradc.config(jit=False):
+        for n in range(32):
+            f(np.ones(n))
+        with pytest.warns(gradc.SpecializationWarning, match="<lambda>.*more than 32.*: x") as seen:
+            f(np.ones(40))
+        assert seen[0].filename == __file__
+        f(np.ones(41))  # once is enough
+
+
+# -- settings ------------------------------------------------------------------------------------
+
+
+def test_config_works_as_call_and_as_context():
+    from gradc.config import settings
+
+    before = settings().jit
+    with gradc.config(jit=False):
+        assert settings().jit is False
+        with gradc.config(jit=True):
+            assert settings().jit is True
+        assert settings().jit is False
+    assert settings().jit is before
+    gradc.config(jit=False)
+    assert settings().jit is False
+    gradc.config(jit=before)
+
+
+# -- threads -------------------------------------------------------------------------------------
+
+
+def test_many_threads_trace_once():
+    f, traces = counting()
+    start, results = threading.Barrier(8), []
+
+    def work(n):
+        start.wait()
+        for k in range(20):
+            results.append(f.value_and_grad(np.full(5, float(n + k)))[0] == 10.0 * (n + k))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(results) == 160 and all(results)
+    assert len(traces) == 1
+
+
+def test_an_error_while_tracing_leaves_nothing_behind():
+    fail = [True]
+
+    @gradc.compile
+    def f(x):
+        if fail:
+            raise KeyError("from the user")
+        return x + 1
+
+    with pytest.raises(KeyError, match="from the user"):
+        f(1.0)
+    fail.clear()
+    assert f(1.0) == 2.0
+
+
+# -- metadata ------------------------------------------------------------------------------------
+
+
+def test_metadata():
+    @gradc.compile
+    def loss(w: float, x: float = 2.0) -> float:
+        """The loss."""
+        return w * x
+
+    for f in (loss, loss.grad, loss.value_and_grad, gradc.grad(loss)):
+        assert (f.__name__, f.__doc__, f.__module__) == ("loss", "The loss.", __name__)
+        assert str(inspect.signature(f)) == "(w: 'float', x: 'float' = 2.0) -> 'float'"
+    assert loss.__wrapped__(3.0) == 6.0
+    assert isinstance(loss, gradc.Compiled) and callable(loss)
+    assert repr(loss) == "<compiled loss>" and repr(loss.grad) == "<compiled loss.grad>"
+    assert loss.grad is loss.grad and gradc.grad(loss) is loss.grad
+
+
+def test_partials_and_callable_objects():
+    class Scale:
+        def __init__(self, k):
+            self.k = k
+
+        def __call__(self, x):
+            return x * self.k
+
+    assert gradc.compile(Scale(3))(2.0) == 6.0
+    assert gradc.grad(functools.partial(np.multiply, 4.0))(1.0) == 4.0
+
+
+def test_compile_takes_functions():
+    with pytest.raises(TypeError, match="gradc.compile takes a function, not 3"):
+        gradc.compile(3)
+
+
+# -- methods -------------------------------------------------------------------------------------
+
+
+class Model:
+    """A plain class whose state changes between calls."""
+
+    traces: list[int] = []
+
+    def __init__(self, w, power=2):
+        self.w = w
+        self.power = power
+        self.name = "model"
+
+    @gradc.compile
+    def energy(self, x, scale=1.0):
+        self.traces.append(1)
+        return np.sum((self.w * x) ** self.power) * scale
+
+    @gradc.compile(argnums="w")
+    def with_weights(self, x, w):
+        return np.sum(w * x)
+
+    def plain(self, x):
+        return np.sum(self.w * x)
+
+    @classmethod
+    @gradc.compile(argnums="x")
+    def make(cls, x):
+        assert cls is Model
+        return x * 2
+
+    @staticmethod
+    @gradc.compile
+    def static(x):
+        return x * 3
+
+
+@pytest.mark.usefixtures("jit")
+def test_methods():
+    x = np.array([1.0, 2.0])
+    model = Model(np.array([1.0, 3.0]))
+    assert model.energy(x) == 37
+    np.testing.assert_array_equal(model.energy.grad(x), [2, 36])
+    value, gradient = model.energy.value_and_grad(x, scale=2.0)
+    assert value == 74
+    np.testing.assert_array_equal(gradient, [4, 72])
+    np.testing.assert_array_equal(gradc.grad(model.energy)(x), [2, 36])
+    np.testing.assert_array_equal(model.with_weights.grad(x, x), x)
+    assert str(inspect.signature(model.energy)) == "(x, scale=1.0)"
+    assert model.energy.__name__ == "energy"
+    assert model.static(2.0) == 6.0 and Model.static.grad(2.0) == 3.0
+    assert Model.make(2.0) == 4.0
+
+
+@pytest.mark.usefixtures("jit")
+def test_methods_see_the_state_of_their_instance():
+    x = np.array([1.0, 2.0])
+    model = Model(np.array([1.0, 3.0]))
+    model.energy(x)
+    traces = len(Model.traces)
+    model.w = np.array([2.0, 0.0])
+    assert model.energy(x) == 4
+    model.w[1] = 1.0
+    assert model.energy(x) == 8
+    assert Model(np.ones(2)).energy(x) == 5
+    assert len(Model.traces) == traces
+    model.power = 3
+    assert model.energy(x) == 16
+
+
+@pytest.mark.usefixtures("jit")
+def test_transforms_of_plain_methods_see_the_state_too():
+    model = Model(np.array([1.0, 3.0]))
+    np.testing.assert_array_equal(gradc.grad(model.plain)(np.ones(2)), [1, 3])
+    model.w = np.array([5.0, 6.0])
+    np.testing.assert_array_equal(gradc.grad(model.plain)(np.ones(2)), [5, 6])
+
+
+def test_methods_must_not_set_attributes():
+    class Counter:
+        n = 0
+
+        @gradc.compile
+        def step(self, x):
+            self.n = self.n + 1
+            return x
+
+    with pytest.raises(ValueError, match=r"sets `self\.n`"):
+        Counter().step(1.0)
+
+
+# -- pickling ------------------------------------------------------------------------------------
+
+
+@gradc.compile
+def at_module_level(x):
+    return np.sum(x**2)
+
+
+def undecorated(x):
+    return np.sum(x**3)
+
+
+def test_pickle_by_reference():
+    again = pickle.loads(pickle.dumps(at_module_level))
+    assert again is at_module_level
+    assert pickle.loads(pickle.dumps(at_module_level.grad)) is at_module_level.grad
+
+
+def test_pickle_of_a_compiled_plain_function():
+    f = gradc.compile(undecorated, argnums="x")
+    again = pickle.loads(pickle.dumps(f))
+    assert again is not f and again(np.ones(3)) == 3.0
+    g = pickle.loads(pickle.dumps(gradc.grad(undecorated)))
+    np.testing.assert_array_equal(g(np.ones(2)), [3, 3])
+
+
+@pytest.mark.usefixtures("jit")
+def test_pickle_of_what_has_no_name_carries_its_graphs():
+    k = 3.0
+    f = gradc.compile(lambda x, n=2: np.sum(x * k) * n)
+    with pytest.raises(TypeError, match="<lambda> has no name to be imported by"):
+        pickle.dumps(f)
+    x = np.arange(3.0)
+    f(x), f.grad(x)
+    text = pickle.dumps(f)
+    again = pickle.loads(text)
+    assert again(x) == f(x) == 18
+    np.testing.assert_array_equal(again.grad(x), [6, 6, 6])
+    assert again.__name__ == "<lambda>"
+    assert pickle.loads(pickle.dumps(again))(x) == 18
+    with pytest.raises(TypeError, match="was unpickled without its function"):
+        again(np.ones(7))
+
+
+def test_pickle_of_a_method():
+    model = Model(np.array([1.0, 3.0]))
+    assert pickle.loads(pickle.dumps(model.energy))(np.ones(2)) == 10

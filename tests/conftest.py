@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import gradc
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+
+
+@pytest.fixture(params=["native", "interpreted"])
+def jit(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Run the test twice: compiled, and in the interpreter."""
+    with gradc.config(jit=request.param == "native"):
+        yield request.param == "native"
