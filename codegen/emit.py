@@ -5,6 +5,7 @@ from __future__ import annotations
 from gradc.codegen import callbacks, irregular, matmul
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
+    MATH_COST,
     Buffer,
     Compute,
     Contract,
@@ -13,10 +14,10 @@ from gradc.codegen.loops import (
     Nest,
     Print,
     Stage,
+    cost,
 )
 from gradc.codegen.nests import NestEmitter
 from gradc.codegen.scalars import memory_type
-from gradc.codegen.schedule import MATH_COST, cost
 from gradc.codegen.targets import Target, host
 
 #: status codes of a kernel, in the low byte; the node that failed is above it
@@ -24,6 +25,9 @@ OUT_OF_BOUNDS, INTERRUPTED, CALLBACK_FAILED = 1, 2, 3
 
 #: statements of a function: code generation is superlinear in the size of functions
 FUNCTION = 1500
+
+#: bytes of a constant that stand in the module; larger ones are live objects of the process
+CONSTANT = 1 << 16
 
 #: a program of more calls of vector math than this calls them: in place each is some thirty
 #: instructions, and compile time would grow with the graph
@@ -59,7 +63,7 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
     for part_name in names:
         status = b.call("i64", part_name, b.params)
         assert status is not None
-        _return_if(b, b.icmp("ne", status, b.i64(0)), status)
+        return_if(b, b.icmp("ne", status, b.i64(0)), status)
     b.ret(b.i64(0))
     b.finish()
 
@@ -90,7 +94,8 @@ def _parts(program: LoopProgram) -> list[list[tuple[int, Stage]]]:
     return parts
 
 
-def _return_if(b: Builder, failed: Val, status: Val) -> None:
+def return_if(b: Builder, failed: Val, status: Val) -> None:
+    """Leave the function with ``status`` where ``failed``, an i1."""
     stop, on = b.label("fail"), b.label("ok")
     b.cond_br(failed, stop, on)
     b.place(stop)
@@ -125,14 +130,16 @@ class _Function:
 
     def _address(self, buffer: Buffer) -> Val:
         args, outs, space = self.b.params
-        if buffer.kind == "constant":
+        if buffer.kind == "constant" and buffer.nbytes <= CONSTANT:
             element, name = memory_type(buffer.dtype), self.prefix + buffer.name
             text = "".join(f"\\{byte:02X}" for byte in buffer.data)
             if not buffer.data:
                 return self.module.constant(name, f"[0 x {element}]", "[]")
             return self.module.constant(name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
         lines, self.b.lines = self.b.lines, []
-        if buffer.kind == "arena":
+        if buffer.kind == "constant":
+            value = self.b.external(buffer.name)
+        elif buffer.kind == "arena":
             value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
         else:
             table = args if buffer.kind == "input" else outs
@@ -144,7 +151,7 @@ class _Function:
 
     def fail(self, failed: Val, node: int) -> None:
         """Leave with an index error of a node where ``failed``."""
-        _return_if(self.b, failed, self.b.i64(OUT_OF_BOUNDS | node << 8))
+        return_if(self.b, failed, self.b.i64(OUT_OF_BOUNDS | node << 8))
 
     def _stage(self, number: int, stage: Stage) -> None:
         b = self.b
@@ -170,4 +177,4 @@ class _Function:
                     b, f"{self.prefix}print{number}", types, [self.pointer(x) for x in operands]
                 )
                 bad = b.icmp("ne", status, b.const(0, status.ty))
-                _return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))
+                return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))

@@ -12,7 +12,7 @@ import numpy as np
 
 from gradc.codegen import blas, callbacks, jit
 from gradc.codegen.callable import Entry, Hooks, load_entry
-from gradc.codegen.emit import CALLBACK_FAILED, emit
+from gradc.codegen.emit import CALLBACK_FAILED, CONSTANT, emit
 from gradc.codegen.entry import EntrySpec, ResultSpec, Structure, emit_entry
 from gradc.codegen.guards import ArgSpec
 from gradc.codegen.llvm import Module
@@ -20,6 +20,9 @@ from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.program import schedule
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
+
+#: flops of a call, about ten microseconds, from which other threads may run beside it
+RELEASE_GIL = 100_000
 
 
 class Externals:
@@ -29,19 +32,24 @@ class Externals:
     """
 
     def __init__(self, program: LoopProgram, prefix: str = "") -> None:
-        self.prints: dict[str, int] = {}
+        self.own: dict[str, int] = {}
         self.keep: list[object] = []
+        for buffer in program.buffers:
+            if buffer.kind == "constant" and buffer.nbytes > CONSTANT:
+                data = np.frombuffer(buffer.data, np.uint8)
+                self.own[buffer.name] = data.ctypes.data
+                self.keep.append(data)
         for number, stage in enumerate(program.stages):
             if isinstance(stage, Print):
                 address, alive = callbacks.make_callback(
                     stage.node.attrs["format"], stage.operand_types
                 )
-                self.prints[f"{prefix}print{number}"] = address
+                self.own[f"{prefix}print{number}"] = address
                 self.keep.append(alive)
 
     def address(self, name: str) -> int:
         """The address for a name in the module's table."""
-        return self.prints[name] if name in self.prints else blas.address(name)
+        return self.own[name] if name in self.own else blas.address(name)
 
 
 class Kernel:
@@ -92,13 +100,14 @@ class Kernel:
         """
         leaves = tuple((t.dtype, t.shape) for t in self.graph.output_types)
         results = ResultSpec(leaves, structure, rebuild)
-        spec = EntrySpec(tuple(args), results, self.program.arena)
+        release = self.program.flops > RELEASE_GIL
+        spec = EntrySpec(tuple(args), results, self.program.arena, release)
         module = emit(self.program, self.target)
         emit_entry(module, spec)
         own = {
             name: self.externals.address(name)
             for name in module.externals
-            if name in self.externals.prints or name in blas.GEMM.values()
+            if name in self.externals.own or name in blas.GEMM.values()
         }
         return load_entry(module, spec, hooks, own)
 

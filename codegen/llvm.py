@@ -70,6 +70,7 @@ class Module:
         self.declarations: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.attributes = ""
+        self.outline = False  # math functions are called rather than emitted in place
         self.externals: dict[str, int] = {}  # name -> slot of the table filled at load
 
     def constant(self, name: str, ty: str, body: str, align: int = 64) -> Val:

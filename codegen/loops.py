@@ -8,6 +8,7 @@ and is a row value afterwards; one over outer loops accumulates into memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,13 @@ from typing import Any
 import numpy as np
 
 from gradc.ir.graph import Node
+from gradc.ir.scalar import MATH
 from gradc.ir.types import SHORT, TensorType
+
+#: flops of a call of vector math
+MATH_COST = 20
+
+_EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
 
 
 @dataclass(frozen=True)
@@ -169,6 +176,17 @@ class Accumulate:
 Statement = Load | Literal | Compute | Gather | Store | Reduce | Accumulate
 
 
+def cost(node: Node) -> int:
+    """Rough flops of one element: recomputing is cheaper than memory below about ten."""
+    if node.op.name in _EXPENSIVE:
+        return MATH_COST
+    return 4 if node.op.name in ("div", "sqrt", "gather") else 1
+
+
+def _flops(statements: tuple[Statement, ...]) -> int:
+    return sum(cost(s.node) if isinstance(s, Compute) else 1 for s in statements)
+
+
 @dataclass(frozen=True)
 class Phase:
     """Row statements (scalars), then the body of the inner loops."""
@@ -197,6 +215,13 @@ class Nest:
     phases: tuple[Phase, ...]
     fills: tuple[Fill, ...] = ()
     corrections: tuple[tuple[Buffer, Buffer], ...] = ()  # (sum, what rounding lost)
+
+    @property
+    def flops(self) -> int:
+        rows, inner = math.prod(self.outer), math.prod(self.inner)
+        return sum(
+            rows * (_flops(phase.row) + inner * _flops(phase.body)) for phase in self.phases
+        )
 
     def lines(self) -> Iterator[str]:
         for fill in self.fills:
@@ -231,6 +256,11 @@ class Contract:
     scratch: Buffer | None
     strategy: str
 
+    @property
+    def flops(self) -> int:
+        s = self.spec
+        return int(2 * s.batch * s.m * s.n * s.k)
+
     def lines(self) -> Iterator[str]:
         s = self.spec
         flags = f"{'ᵀ' if s.ta else ''}", f"{'ᵀ' if s.tb else ''}"
@@ -252,6 +282,10 @@ class Irregular:
     scratch: Buffer | None
     in_place: bool = False
 
+    @property
+    def flops(self) -> int:
+        return 4 * sum(t.size for t in self.operand_types)
+
     def lines(self) -> Iterator[str]:
         names = ", ".join(b.name for b in self.operands)
         attrs = ", ".join(f"{k}={v}" for k, v in self.node.attrs.items())
@@ -266,6 +300,10 @@ class Print:
     node: Node
     operand_types: tuple[TensorType, ...]
     operands: tuple[Buffer, ...]
+
+    @property
+    def flops(self) -> int:
+        return 0
 
     def lines(self) -> Iterator[str]:
         yield f"print {self.node.attrs['format']!r}, {', '.join(b.name for b in self.operands)}"
@@ -285,6 +323,11 @@ class LoopProgram:
     inputs: tuple[TensorType, ...] = ()
     outputs: tuple[TensorType, ...] = ()
     checked: tuple[Node, ...] = ()  # those that a failing kernel may name in its status
+
+    @property
+    def flops(self) -> int:
+        """A rough count of what a call computes."""
+        return sum(stage.flops for stage in self.stages)
 
     def __str__(self) -> str:
         out = [f"program {self.name}: {len(self.stages)} stages, arena {self.arena} bytes"]

@@ -26,8 +26,9 @@ from gradc.codegen.loops import (
     Reduce,
     Statement,
     Store,
+    cost,
 )
-from gradc.codegen.schedule import Group, Member, cost, reads, to_domain
+from gradc.codegen.schedule import Group, Member, reads, to_domain
 from gradc.ir.graph import Graph
 from gradc.ir.types import strides_of
 

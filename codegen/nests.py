@@ -23,6 +23,7 @@ from gradc.codegen.loops import (
     Reduce,
     Statement,
     Store,
+    cost,
 )
 from gradc.codegen.lower import reduction_identity
 from gradc.codegen.scalars import (
@@ -31,7 +32,6 @@ from gradc.codegen.scalars import (
     memory_type,
     register_type,
 )
-from gradc.codegen.schedule import cost
 from gradc.codegen.sums import combine, horizontal, two_sum
 from gradc.codegen.targets import Target
 

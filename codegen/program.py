@@ -108,9 +108,7 @@ class _Lowering:
         for id_, index in home.items():
             step = self.steps[index]
             elsewhere = self.users.get(id_, set()) - {index}
-            if isinstance(step, Single) or elsewhere or id_ in outputs:
-                stored.add(id_)
-            elif isinstance(step, Group) and self._accumulated(step, id_):
+            if isinstance(step, Single) or elsewhere or id_ in outputs or isinstance(step, Group) and self._accumulated(step, id_):
                 stored.add(id_)
         # What an alias inside the same group reads was kept out of it by the scheduler.
         return stored

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.codegen import vecmath
-from gradc.codegen.llvm import Builder, Val, lanes_of, scalar_of, vector
+from gradc.codegen.llvm import Builder, Val, intrinsic_suffix, lanes_of, scalar_of, vector
 from gradc.ir.graph import Node
 from gradc.ir.types import BOOL
 
@@ -133,7 +133,10 @@ class VectorScalar:
         return Lane(self.b.intrinsic("copysign", x.val.ty, [x.val, y.val]), x.dtype)
 
     def math(self, name: str, *x: Lane) -> Lane:
-        return Lane(vecmath.emit(self.b, name, [v.val for v in x]), x[0].dtype)
+        operands = [v.val for v in x]
+        if self.b.module.outline:
+            return Lane(_called(self.b, name, operands), x[0].dtype)
+        return Lane(vecmath.emit(self.b, name, operands), x[0].dtype)
 
     def _compare(self, what: str, x: Lane, y: Lane) -> Lane:
         if x.dtype.kind == "f":
@@ -233,6 +236,20 @@ class VectorScalar:
         if target.itemsize < 8:
             out = b.cast("trunc", out, self.type(target))
         return Lane(out, target)
+
+
+def _called(b: Builder, name: str, operands: list[Val]) -> Val:
+    """A call of a math function that stands once in the module."""
+    ty = operands[0].ty
+    function = f"{name}_{intrinsic_suffix(ty)}"
+    if function not in b.module.functions:
+        params = [(ty, f"x{k}") for k in range(len(operands))]
+        inner = Builder(b.module, function, ty, params, linkage="internal")
+        inner.ret(vecmath.emit(inner, name, inner.params))
+        inner.finish()
+    out = b.call(ty, function, operands)
+    assert out is not None
+    return out
 
 
 def broadcast(b: Builder, lane: Lane, lanes: int) -> Lane:

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gradc.codegen.access import Access, identity, is_view, resolve
-from gradc.codegen.loops import Affine
+from gradc.codegen.loops import MATH_COST, Affine, cost
 from gradc.codegen.prepare import ASSEMBLED, OPAQUE, is_alias
 from gradc.ir.graph import Graph, Node
-from gradc.ir.scalar import MATH
 from gradc.ir.types import Shape
 
 REDUCTIONS = frozenset("sum prod max min any all".split())
@@ -25,15 +24,6 @@ REDUCTIONS = frozenset("sum prod max min any all".split())
 LARGEST = 160
 #: a row of fewer elements does not pay for a scalar call of vector math in it
 SHORT_ROW = 64
-
-_EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
-
-
-def cost(node: Node) -> int:
-    """Rough flops of one element: recomputing is cheaper than memory below about ten."""
-    if node.op.name in _EXPENSIVE:
-        return 20
-    return 4 if node.op.name in ("div", "sqrt", "gather") else 1
 
 
 @dataclass
@@ -169,7 +159,7 @@ class Scheduler:
             if any(a is not None and a >= split for a in axes):
                 return None
             rows, inner = math.prod(group.domain[:split]), math.prod(group.domain[split:])
-            if node.op.name in _EXPENSIVE and rows > 4 and inner < SHORT_ROW:
+            if cost(node) >= MATH_COST and rows > 4 and inner < SHORT_ROW:
                 return None
             splits = {s for s in splits if all(a is None or a < s for a in axes)}
         group.splits = splits
