@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,29 +22,53 @@ class Request:
 def plan(requests: Sequence[Request]) -> tuple[list[int], int]:
     """Offsets for the requests, and the size of the arena.
 
-    Greedy by size (Pisarchyk & Lee, *Efficient Memory Management for Deep Neural Net Inference*, 2020):
-    the largest first, each at the lowest offset where nothing alive at the same time overlaps.
+    A scan over the steps (linear-scan allocation, Poletto & Sarkar 1999): what is dead is freed and
+    joined with free neighbours, then each request takes the tightest gap, the largest request first.
     """
     offsets = [0] * len(requests)
-    placed: list[int] = []
-    total = 0
-    for k in sorted(range(len(requests)), key=lambda k: -requests[k].nbytes):
-        want = requests[k]
-        size = _aligned(want.nbytes)
-        busy = sorted(
-            (offsets[j], offsets[j] + _aligned(requests[j].nbytes))
-            for j in placed
-            if requests[j].first <= want.last and want.first <= requests[j].last
-        )
-        at = 0
-        for start, stop in busy:
-            if start - at >= size:
-                break
-            at = max(at, stop)
-        offsets[k] = at
-        placed.append(k)
-        total = max(total, at + size)
-    return offsets, total
+    order = sorted(range(len(requests)), key=lambda k: (requests[k].first, -requests[k].nbytes))
+    ending: list[tuple[int, int]] = []  # (last, request), a heap
+    free = _Free()
+    for k in order:
+        while ending and ending[0][0] < requests[k].first:
+            _, done = heapq.heappop(ending)
+            free.give(offsets[done], _aligned(requests[done].nbytes))
+        offsets[k] = free.take(_aligned(requests[k].nbytes))
+        heapq.heappush(ending, (requests[k].last, k))
+    return offsets, free.total
+
+
+class _Free:
+    """The gaps of an arena that grows at its end."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.gaps: list[tuple[int, int]] = []  # (offset, size), by offset
+
+    def take(self, size: int) -> int:
+        """The offset of ``size`` bytes: the tightest gap, or the end."""
+        fitting = [(gap, offset) for offset, gap in self.gaps if gap >= size]
+        if fitting:
+            gap, offset = min(fitting)
+            self.gaps.remove((offset, gap))
+            if gap > size:
+                bisect.insort(self.gaps, (offset + size, gap - size))
+            return offset
+        offset = self.total
+        if self.gaps and sum(self.gaps[-1]) == self.total:  # the last gap grows
+            offset = self.gaps.pop()[0]
+        self.total = offset + size
+        return offset
+
+    def give(self, offset: int, size: int) -> None:
+        """Free a block."""
+        at = bisect.bisect(self.gaps, (offset, 0))
+        if at < len(self.gaps) and self.gaps[at][0] == offset + size:
+            size += self.gaps.pop(at)[1]
+        if at and sum(self.gaps[at - 1]) == offset:
+            before, length = self.gaps.pop(at - 1)
+            offset, size = before, length + size
+        bisect.insort(self.gaps, (offset, size))
 
 
 def _aligned(nbytes: int) -> int:

@@ -28,8 +28,8 @@ from gradc.codegen.loops import (
     Store,
     cost,
 )
-from gradc.codegen.schedule import Group, Member, reads, to_domain
-from gradc.ir.graph import Graph
+from gradc.codegen.schedule import Group, Member, to_domain
+from gradc.ir.graph import Graph, Node
 from gradc.ir.types import strides_of
 
 #: longer sums over outer loops are compensated
@@ -60,10 +60,17 @@ class NestBuilder:
     """Lowers one group. ``stored`` are the members whose value must lie in memory."""
 
     def __init__(
-        self, graph: Graph, group: Group, stored: set[int], memory: Memory, scratch: Scratch
+        self,
+        graph: Graph,
+        group: Group,
+        reads: Callable[[Node], Sequence[Access]],
+        stored: set[int],
+        memory: Memory,
+        scratch: Scratch,
     ) -> None:
         self.graph = graph
         self.group = group
+        self.reads = reads
         self.stored = stored
         self.memory = memory
         self.scratch = scratch
@@ -107,7 +114,7 @@ class NestBuilder:
     # -- phases --------------------------------------------------------------------------------
 
     def _inside(self, member: Member) -> list[int]:
-        found = [r.source for r in reads(self.graph, member.node)]
+        found = [r.source for r in self.reads(member.node)]
         return [i for i in found if i in self.group.members]
 
     def _finished(self, member: Member) -> bool:
@@ -258,7 +265,7 @@ class NestBuilder:
     ) -> list[int]:
         return [
             self._operand(member, read, out, loaded, phase)
-            for read in reads(self.graph, member.node)
+            for read in self.reads(member.node)
         ]
 
     def _operand(

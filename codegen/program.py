@@ -32,7 +32,7 @@ from gradc.codegen.loops import (
 )
 from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, OPAQUE, prepare
-from gradc.codegen.schedule import Group, Scheduler, Single, reads
+from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
 from gradc.ir.ops.contraction import matmul_dims
@@ -98,7 +98,7 @@ class _Lowering:
             return [root(i) for i in node.operands]
         if node.op.name in ASSEMBLED:
             return [root(a.source) for a in self._pieces(node)]
-        found = [root(a.source) for a in reads(self.graph, node)]
+        found = [root(a.source) for a in self.scheduler.accesses(node)]
         return [*found, root(node.operands[0])] if node.op.name == "gather" else found
 
     def _stored(self) -> set[int]:
@@ -224,7 +224,9 @@ class _Lowering:
             return self.scratch(index, dtype, size)
 
         if isinstance(step, Group):
-            return [NestBuilder(self.graph, step, self.stored, self.memory, scratch).build()]
+            reads = self.scheduler.accesses
+            build = NestBuilder(self.graph, step, reads, self.stored, self.memory, scratch)
+            return [build.build()]
         node = step.node
         if node.op.name in ASSEMBLED:
             return self._assemble(node)

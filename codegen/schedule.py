@@ -67,7 +67,7 @@ class Scheduler:
         self.graph = graph
         self.steps: list[Step] = []
         self.home: dict[int, int] = {}  # node -> step
-        self.after: dict[int, int] = {}  # node -> first step it can be read in from memory
+        self._reads: dict[int, list[Access]] = {}
 
     def run(self) -> list[Step]:
         for node in self.graph.nodes:
@@ -75,9 +75,8 @@ class Scheduler:
             if name in ("input", "const") or is_view(self.graph, node):
                 continue
             if is_alias(self.graph, node):
-                source = self.root(node.operands[0])
-                self.after[node.id] = self._ready(source)
-            elif name in OPAQUE or name in ASSEMBLED:
+                continue
+            if name in OPAQUE or name in ASSEMBLED:
                 self._place(Single(node), node)
             else:
                 self._join(node)
@@ -90,8 +89,10 @@ class Scheduler:
         return id_
 
     def accesses(self, node: Node) -> list[Access]:
-        """What a computed node reads, in terms of its loops' axes."""
-        return reads(self.graph, node)
+        """What a node reads at each point of its own domain; for a gather, its indices."""
+        if node.id not in self._reads:
+            self._reads[node.id] = _reads(self.graph, node)
+        return self._reads[node.id]
 
     def _ready(self, id_: int) -> int:
         """The first step that can read a value from memory."""
@@ -193,8 +194,7 @@ def domain_of(graph: Graph, node: Node) -> Shape:
     return node.type.shape
 
 
-def reads(graph: Graph, node: Node) -> list[Access]:
-    """What a node reads at each point of its own domain; for a gather, its indices."""
+def _reads(graph: Graph, node: Node) -> list[Access]:
     rank = len(domain_of(graph, node))
     dims = identity(rank)
     operands = node.operands

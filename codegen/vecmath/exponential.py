@@ -136,14 +136,15 @@ def sigmoid(x: Vec) -> Vec:
     """1 / (1 + e^-x), to full relative accuracy in the left tail."""
     least, most = x.pick(EXP_RANGE)
     u = (-x).at_least(-x.pick(VANISHING)).at_most(-least)
-    n, r, _, _ = reduce_ln2(u, 0)
-    c = fma(r * r, _exp_tail(r), r)
+    n, r, low, _ = reduce_ln2(u, 0)
+    c, c_low = expm1_kernel(r, low)
     # y = scale / (scale + grow·(1 + c)), scale = 2^-max(n, 0), grow = 2^min(n, 0): one is 1
     up = n.at_least(0.0)
     first, second = two_powers_of_two((x.format.shifter + 2.0 * x.format.bias) - up)
     grow = power_of_two((n - up) + (x.format.shifter + x.format.bias))
     d, d_low = fast_two_sum(x.const(1.0), fma(grow, c, grow * first * second))
     y = 1.0 / d
+    d_low = fma(grow, c_low, d_low)
     return fma(y, fma(-y, d_low, fma(-y, d, 1.0)), y) * first * second
 
 

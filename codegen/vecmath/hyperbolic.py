@@ -39,7 +39,7 @@ TANH_ONE = {"double": 20.0, "float": 10.0}
 
 
 def tanh(x: Vec) -> Vec:
-    """The hyperbolic tangent: x + x³·P/Q up to 7/8, then 1 - 2 / (e^2x + 1); one division for both.
+    """The hyperbolic tangent: x + x³·P/Q up to 0.9, then 1 - 2 / (e^2x + 1); one division for both.
 
     The rational approximation is the form of Cody & Waite (1980) with coefficients of our own.
     """
@@ -49,7 +49,7 @@ def tanh(x: Vec) -> Vec:
     _, r, low, t = reduce_ln2(a + a, x.format.bias)
     power = power_of_two(t)
     e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + 1.0)  # rounded once
-    small = a.lt(0.875)  # here both forms lose the same
+    small = a.lt(0.9)  # here both forms lose the same
     quotient = where(small, over, -2.0) / where(small, under, e_plus_1)
     y = fma(where(small, a * z, 1.0), quotient, where(small, a, 1.0))
     return y.copysign(x)

@@ -154,6 +154,10 @@ def cbrt(x: Vec) -> Vec:
     return where(a.gt(0.0) & a.lt(INF), result.copysign(x), x)
 
 
+# Outside 1/bound .. bound the squares would lose bits; times or over the factor they do not.
+HYPOT_SCALE = {"double": (2.0**503, 2.0**575), "float": (2.0**55, 2.0**100)}
+
+
 def hypot(x: Vec, y: Vec) -> Vec:
     """√(x² + y²) without overflow or underflow, and infinite if either is.
 
@@ -162,8 +166,7 @@ def hypot(x: Vec, y: Vec) -> Vec:
     a, b = x.abs(), y.abs()
     swap = b.gt(a)
     large, small = where(swap, b, a), where(swap, a, b)
-    bound = 2.0 ** (x.format.bias // 2 - 8)
-    factor = 2.0 ** (x.format.bias // 2 + 2 * x.format.mantissa - 40)
+    bound, factor = x.pick(HYPOT_SCALE)
     over, under = large.gt(bound), large.lt(1.0 / bound)
     scale = where(over, 1.0 / factor, choose(under, factor, 1.0, x))
     large, small = large * scale, small * scale
