@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gradc.ir.graph import Graph
+import numpy as np
+
+import gradc.numpy_api  # noqa: F401  (registers the functions)
+from gradc.cells import Cell
+from gradc.context import Context, StaticRequest, contexts, current
+from gradc.creation import wrappers
+from gradc.errors import GradcError, LeakedTracerError, OutputError, ShapeError
+from gradc.ir.graph import Graph, Value
+from gradc.ir.ops import Op
 from gradc.ir.types import TensorType
-from gradc.tree import TreeDef
+from gradc.numpy_api.values import as_tracer, to_value
+from gradc.tracer import Tracer, fresh
+from gradc.tree import TreeDef, flatten, paths, unflatten
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +66,96 @@ def trace(
     ``in_tree`` is the structure of ``(args, kwargs)``, ``leaves`` its leaves, ``names`` their
     names. Raises NeedsStatic, and what :mod:`gradc.errors` has.
     """
-    raise NotImplementedError
+    context = Context(name)
+    given = [_argument(context, leaf, path, k) for k, (leaf, path) in
+             enumerate(zip(leaves, names, strict=True))]
+    args, kwargs = unflatten(in_tree, given)
+    with wrappers(function), _active(context):
+        result = function(*args, **kwargs)
+        out_leaves, out_tree = flatten(result)
+        places = paths(out_tree, "result")
+        values = [_output(leaf, place) for leaf, place in zip(out_leaves, places, strict=True)]
+    return Traced(context.builder.build(values), out_tree, context.captures)
+
+
+@contextmanager
+def _active(context: Context) -> Iterator[None]:
+    """Put a trace on this thread's stack; turn its requests for statics into NeedsStatic."""
+    stack = contexts()
+    stack.append(context)
+    try:
+        yield
+    except StaticRequest as request:
+        if request.context is context:
+            raise NeedsStatic(request.leaf) from None
+        raise
+    finally:
+        stack.remove(context)
+
+
+def _argument(context: Context, leaf: TensorType | Static, name: str, position: int) -> Any:
+    if isinstance(leaf, Static):
+        return leaf.value
+    value = context.builder.input(name, leaf)
+    if not leaf.shape and leaf.dtype.kind in "biu":
+        context.leaf_of[value.id] = position
+    guard = f"the argument {name}, which the caller would not see"
+    rescue = f"copy it first ({name} = {name}.copy()) and return the copy"
+    cell = Cell(context, value, guard=guard, rescue=rescue)
+    return Tracer(cell, leaf.shape, leaf.dtype, weak=leaf.weak, is_scalar=not leaf.shape)
+
+
+def _output(leaf: Any, place: str) -> Value:
+    if isinstance(leaf, Tracer):
+        return leaf.value
+    if isinstance(leaf, (bool, int, float, np.number, np.bool_, np.ndarray)):
+        try:
+            return as_tracer(leaf).value
+        except GradcError:
+            pass
+    kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__
+    raise OutputError(
+        f"{place} is a {kind}: a compiled function returns arrays and numbers, in tuples, lists, "
+        "dicts, namedtuples and dataclasses",
+        types=[kind],
+        remedy="leave it out of the result, or return it from a function around this one",
+    )
+
+
+def operand(x: Any) -> Value:
+    """A Tracer, array or number as a node of the current trace, of its own dtype and shape.
+
+    Tracers of enclosing traces are captured. Raises LeakedTracerError, DTypeError.
+    """
+    return as_tracer(x).value
+
+
+def emit(op: Op, *operands: Any, **attrs: Any) -> Tracer:
+    """Append an op to the current trace; operands have the dtypes and shapes that it asks for."""
+    return fresh(op(*(operand(x) for x in operands), **attrs))
+
+
+def inline(graph: Graph, operands: Sequence[Any]) -> list[Tracer]:
+    """Append a closed graph to the current trace; return its outputs as Tracers.
+
+    Operands (Tracers, arrays, numbers) are cast to the types of the graph's inputs. Raises ShapeError where a
+    shape differs.
+    """
+    context = current()
+    if context is None:
+        raise LeakedTracerError("a graph was to be inlined outside a trace",
+                                remedy="call the compiled function itself")
+    values = []
+    for x, type_ in zip(operands, graph.input_types, strict=True):
+        t = as_tracer(x)
+        if t.shape != type_.shape:
+            raise ShapeError(f"an operand of shape {t.shape} where {type_} is needed",
+                             remedy="call the function with the shapes it was traced for")
+        values.append(to_value(t, type_.dtype))
+    outputs = context.builder.splice(graph, values)
+    return [fresh(v, weak=v.type.weak) for v in outputs]
+
+
+def is_tracing() -> bool:
+    """Whether a trace is under way in this thread."""
+    return bool(contexts())

@@ -1,1 +1,27 @@
 """NumPy functions on Tracers, by subject. Importing this package registers them all."""
+
+from gradc.numpy_api import (
+    choosing,
+    contraction,
+    creating,
+    einsum,
+    joining,
+    linalg,
+    reductions,
+    refused,
+    shaping,
+    ufuncs,
+)
+
+__all__ = [
+    "choosing",
+    "contraction",
+    "creating",
+    "einsum",
+    "joining",
+    "linalg",
+    "reductions",
+    "refused",
+    "shaping",
+    "ufuncs",
+]

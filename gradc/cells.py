@@ -1,0 +1,163 @@
+"""Storage: cells that arrays share, and the steps that lead from a cell to a view of it.
+
+A write through a view is carried back, step by step, into the cell, so that every other view sees it.
+In the graph the write is a new value; nothing is ever overwritten there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradc.ir import ops
+from gradc.ir.graph import Builder, Value
+from gradc.ir.ops import region
+from gradc.ir.types import Shape
+
+if TYPE_CHECKING:
+    from gradc.context import Context
+
+Array = np.ndarray[Any, Any]
+
+
+class Cell:
+    """The storage of an array: a constant (``array``) until a traced value is written into it.
+
+    ``version`` counts writes. ``guard`` says why writes are refused, if they are; ``rescue`` is the way out.
+    """
+
+    __slots__ = ("array", "guard", "rescue", "trace", "value", "version")
+
+    def __init__(
+        self,
+        trace: Context | None,
+        value: Value | None = None,
+        array: Array | None = None,
+        guard: str = "",
+        rescue: str = "",
+    ) -> None:
+        self.trace = trace
+        self.value = value
+        self.array = array
+        self.version = 0
+        self.guard = guard
+        self.rescue = rescue
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A basic slice along every axis."""
+
+    starts: Shape
+    sizes: Shape
+    steps: Shape
+
+    def read(self, x: Value) -> Value:
+        return ops.slice_(x, starts=self.starts, sizes=self.sizes, steps=self.steps)
+
+    def write(self, x: Value, u: Value) -> Value:
+        return ops.update_slice(x, u, starts=self.starts, steps=self.steps)
+
+    def shape_after(self, shape: Shape) -> Shape:
+        return self.sizes
+
+    def view(self, a: Array) -> Array:
+        where = {"starts": self.starts, "sizes": self.sizes, "steps": self.steps}
+        out: Array = a[(*region(a.shape, where), ...)]
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The same elements in the same order, in another shape."""
+
+    shape: Shape
+
+    def read(self, x: Value) -> Value:
+        return ops.reshape(x, shape=self.shape)
+
+    def undo(self, u: Value, shape: Shape) -> Value:
+        return ops.reshape(u, shape=shape)
+
+    def shape_after(self, shape: Shape) -> Shape:
+        return self.shape
+
+    def view(self, a: Array) -> Array:
+        return a.reshape(self.shape, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Transpose:
+    """The axes in another order."""
+
+    perm: Shape
+
+    def read(self, x: Value) -> Value:
+        return ops.transpose(x, perm=self.perm)
+
+    def undo(self, u: Value, shape: Shape) -> Value:
+        return ops.transpose(u, perm=tuple(int(i) for i in np.argsort(self.perm)))
+
+    def shape_after(self, shape: Shape) -> Shape:
+        return tuple(shape[axis] for axis in self.perm)
+
+    def view(self, a: Array) -> Array:
+        return a.transpose(self.perm)
+
+
+Step = Slice | Reshape | Transpose
+Path = tuple[Step, ...]
+
+
+def follow(path: Sequence[Step], base: Value) -> Value:
+    """The value of a view of ``base``."""
+    for step in path:
+        base = step.read(base)
+    return base
+
+
+def write_back(path: Sequence[Step], base: Value, new: Value) -> Value:
+    """The value of the cell after ``new`` has been written into the view."""
+    # Only what lies above the innermost slice keeps elements that are not overwritten.
+    innermost = max((k for k, step in enumerate(path) if isinstance(step, Slice)), default=-1)
+    values, shapes = [base], [base.shape]
+    for k, step in enumerate(path):
+        shapes.append(step.shape_after(shapes[-1]))
+        if k < innermost:
+            values.append(step.read(values[-1]))
+    for k in reversed(range(len(path))):
+        step = path[k]
+        if isinstance(step, Slice):
+            new = step.write(values[k], new)
+        else:
+            new = step.undo(new, shapes[k])
+    return new
+
+
+def reshape_is_view(path: Sequence[Step], base: Shape, shape: Shape) -> bool:
+    """Whether NumPy would reshape this view of a C-ordered array without copying it."""
+    if not path:
+        return True
+    # An array of the right strides over one byte: only its layout is looked at.
+    strides = np.cumprod((1, *reversed(base)))[:-1][::-1]
+    layout = np.lib.stride_tricks.as_strided(
+        np.zeros(1, np.int8), base, tuple(int(s) for s in strides), writeable=False
+    )
+    try:
+        for step in (*path, Reshape(shape)):
+            layout = step.view(layout)
+    except ValueError:
+        return False
+    return True
+
+
+def constant_value(builder: Builder, array: Array) -> Value:
+    """An array as a node; one number repeated is a scalar and a broadcast."""
+    if array.size > 1:
+        first = array.reshape(-1)[:1]
+        if array.tobytes() == first.tobytes() * array.size:
+            return ops.broadcast(ops.const(builder, first[0]), shape=array.shape)
+    return ops.const(builder, array)

@@ -1,0 +1,99 @@
+"""The trace under way: its builder, what it captured, and which arguments may turn static.
+
+Traces nest, one stack to a thread. The innermost receives every node; a Tracer of an enclosing one becomes
+an input of it, a capture.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from gradc.ir.graph import Builder, Value
+from gradc.ir.types import TensorType
+from gradc.source import user_locs
+
+if TYPE_CHECKING:
+    from gradc.tracer import Tracer
+
+
+class StaticRequest(BaseException):
+    """The value of argument ``leaf`` of ``context`` is needed while tracing.
+
+    No Exception, so that a user's ``except Exception`` does not swallow it.
+    """
+
+    def __init__(self, context: Context, leaf: int) -> None:
+        super().__init__(leaf)
+        self.context = context
+        self.leaf = leaf
+
+
+class Context:
+    """One trace: where its nodes go and where its inputs came from."""
+
+    def __init__(self, name: str) -> None:
+        self.builder = Builder(name)
+        self.builder.locate = user_locs
+        #: id of an input -> position of the int or bool argument that it is
+        self.leaf_of: dict[int, int] = {}
+        #: id of an input -> the Tracer of an enclosing trace that it is
+        self.source_of: dict[int, Tracer] = {}
+        self._inputs: dict[tuple[int, int], Value] = {}
+
+    @property
+    def captures(self) -> tuple[Tracer, ...]:
+        """The Tracers of enclosing traces that were used, in the order of their inputs."""
+        return tuple(self.source_of.values())
+
+    def capture(self, outer: Tracer) -> Value:
+        """The input that stands for a Tracer of an enclosing trace, as it is now."""
+        snapshot = outer.snapshot()
+        cell = snapshot.cell
+        assert cell.trace is not None and cell.value is not None
+        key = (id(cell.trace), cell.value.id)
+        if key not in self._inputs:
+            type_ = TensorType(outer.dtype, outer.shape, outer.weak)
+            value = self.builder.input(f"captured{len(self.source_of)}", type_)
+            self._inputs[key] = value
+            self.source_of[value.id] = snapshot
+        return self._inputs[key]
+
+    def ask_static(self, value: Value) -> None:
+        """Raise StaticRequest if ``value`` depends on int and bool arguments alone; else return."""
+        inputs, seen, todo = [], {value.id}, [value.id]
+        while todo:
+            node = self.builder.nodes[todo.pop()]
+            if node.op.name == "input":
+                inputs.append(node.id)
+            for operand in node.operands:
+                if operand not in seen:
+                    seen.add(operand)
+                    todo.append(operand)
+        if not inputs or not all(i in self.leaf_of or i in self.source_of for i in inputs):
+            return
+        for i in sorted(inputs):
+            if i in self.leaf_of:
+                raise StaticRequest(self, self.leaf_of[i])
+            outer = self.source_of[i].cell
+            assert outer.trace is not None and outer.value is not None
+            outer.trace.ask_static(outer.value)
+
+
+class _Stack(threading.local):
+    def __init__(self) -> None:
+        self.contexts: list[Context] = []
+
+
+_stack = _Stack()
+
+
+def contexts() -> list[Context]:
+    """The traces under way in this thread, outermost first."""
+    return _stack.contexts
+
+
+def current() -> Context | None:
+    """The innermost trace of this thread, or None."""
+    stack = _stack.contexts
+    return stack[-1] if stack else None

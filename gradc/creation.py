@@ -1,0 +1,169 @@
+"""Wrappers on what NumPy's hooks do not see, in place only while a thread traces.
+
+Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random`` and ``math`` are looked up in their
+modules when they are called, so replacing them there reaches user code in any shape: methods,
+partials, helpers in other modules. Names bound with ``from numpy import zeros`` are found in the
+modules that hold them. For threads that do not trace, and for calls from NumPy's own code, a wrapper is
+the original.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gradc import creation_handlers as handlers
+from gradc.context import contexts
+
+_LIBRARIES = frozenset(("numpy", "scipy", "gradc"))
+_UNTOUCHED = _LIBRARIES | sys.stdlib_module_names
+
+Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+def _traces_user_code() -> bool:
+    """Whether this thread traces and the call comes from user code."""
+    if not contexts():
+        return False
+    module = str(sys._getframe(2).f_globals.get("__name__", ""))
+    return module.partition(".")[0] not in _LIBRARIES
+
+
+def _wrapper(original: Any, handler: Handler) -> Any:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not _traces_user_code():
+            return original(*args, **kwargs)
+        return handler(original, args, kwargs)
+
+    return functools.update_wrapper(wrapper, original)
+
+
+class _Concatenator:
+    """np.r_ or np.c_."""
+
+    def __init__(self, original: Any, columns: bool) -> None:
+        self._original = original
+        self._columns = columns
+
+    def __getitem__(self, key: Any) -> Any:
+        if not _traces_user_code():
+            return self._original[key]
+        return handlers.concatenator(self._original, self._columns, key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+def _in_numpy() -> Iterator[tuple[dict[str, Any], str, Any]]:
+    for table, handler in handlers.TABLES:
+        for name in table:
+            if name in np.__dict__:
+                yield np.__dict__, name, _wrapper(np.__dict__[name], handler)
+    norm = np.linalg.norm
+    yield np.linalg.__dict__, "norm", _wrapper(norm, handlers.of_a_list)
+    yield np.__dict__, "r_", _Concatenator(np.r_, columns=False)
+    yield np.__dict__, "c_", _Concatenator(np.c_, columns=True)
+
+
+def _in_random() -> Iterator[tuple[dict[str, Any], str, Any]]:
+    for name in np.random.__all__:
+        original = np.random.__dict__[name]
+        if callable(original) and not isinstance(original, type):
+            yield np.random.__dict__, name, _wrapper(original, handlers.random)
+
+
+def _in_math() -> Iterator[tuple[dict[str, Any], str, Any]]:
+    for name, original in list(math.__dict__.items()):
+        if callable(original) and not name.startswith("_"):
+            yield math.__dict__, name, _wrapper(original, handlers.mathematics)
+
+
+class _Installation:
+    """The wrappers, made once; how many traces need them; what to put back."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.traces = 0
+        #: namespace, name, original, wrapper
+        self.replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
+        self.wrappers: list[tuple[dict[str, Any], str, Any, Any]] = []
+        #: id of an original -> its wrapper
+        self.by_original: dict[int, Any] = {}
+        #: id of a namespace -> its size and the names in it that hold originals
+        self.scanned: dict[int, tuple[int, tuple[str, ...]]] = {}
+
+    def make(self) -> None:
+        for source in (_in_numpy, _in_random, _in_math):
+            for namespace, name, wrapper in source():
+                self.wrappers.append((namespace, name, namespace[name], wrapper))
+        self.by_original = {id(original): wrapper for _, _, original, wrapper in self.wrappers}
+
+    def enter(self, namespaces: list[dict[str, Any]]) -> None:
+        with self.lock:
+            if not self.wrappers:
+                self.make()
+            if self.traces == 0:
+                for namespace, name, original, wrapper in self.wrappers:
+                    self.replace(namespace, name, original, wrapper)
+            self.traces += 1
+            for module_name, module in list(sys.modules.items()):
+                if module_name.partition(".")[0] not in _UNTOUCHED:
+                    self.rebind(getattr(module, "__dict__", {}))
+            for namespace in namespaces:
+                self.rebind(namespace)
+
+    def replace(self, namespace: dict[str, Any], name: str, original: Any, wrapper: Any) -> None:
+        namespace[name] = wrapper
+        self.replaced.append((namespace, name, original, wrapper))
+
+    def rebind(self, namespace: dict[str, Any]) -> None:
+        """Replace names that were bound to an original by ``from numpy import ...``."""
+        size, names = self.scanned.get(id(namespace), (-1, ()))
+        if size != len(namespace):
+            held = list(namespace.items())
+            names = tuple(name for name, value in held if id(value) in self.by_original)
+            self.scanned[id(namespace)] = (len(namespace), names)
+        for name in names:
+            wrapper = self.by_original.get(id(namespace.get(name)))
+            if wrapper is not None:
+                self.replace(namespace, name, namespace[name], wrapper)
+
+    def leave(self) -> None:
+        with self.lock:
+            self.traces -= 1
+            if self.traces == 0:
+                for namespace, name, original, wrapper in self.replaced:
+                    if namespace.get(name) is wrapper:
+                        namespace[name] = original
+                self.replaced.clear()
+
+
+_installation = _Installation()
+
+
+def _namespaces(function: Any) -> list[dict[str, Any]]:
+    """The globals of a function, seen through partials, methods and decorators."""
+    found = []
+    while function is not None:
+        if hasattr(function, "__globals__"):
+            found.append(function.__globals__)
+        step = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+        function = step or getattr(function, "__func__", None)
+    return found
+
+
+@contextmanager
+def wrappers(function: Any) -> Iterator[None]:
+    """Keep the wrappers in place while ``function`` is traced in this thread."""
+    _installation.enter(_namespaces(function))
+    try:
+        yield
+    finally:
+        _installation.leave()

@@ -1,0 +1,195 @@
+"""Methods and attributes of arrays: each is the NumPy function of the same meaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradc.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from gradc.ir.types import Shape
+
+
+class MissingAttribute(UnsupportedError, AttributeError):
+    """An attribute that NumPy's arrays have and traced ones have not."""
+
+
+def _call(func: Any, *args: Any, **kwargs: Any) -> Any:
+    from gradc.numpy_api.dispatch import call
+
+    return call(func, args, kwargs)
+
+
+def _shape_arguments(args: tuple[Any, ...]) -> Any:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    return args[0] if len(args) == 1 else args
+
+
+class Methods:
+    """The methods and attributes of an array."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.itemsize
+
+    @property
+    def T(self) -> Any:
+        return _call(np.transpose, self)
+
+    @property
+    def mT(self) -> Any:
+        return _call(np.swapaxes, self, -1, -2)
+
+    @property
+    def real(self) -> Any:
+        return self
+
+    @property
+    def imag(self) -> Any:
+        return _call(np.zeros_like, self)
+
+    @property
+    def flat(self) -> Iterator[Any]:
+        return iter(_call(np.ravel, self))
+
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
+        return _call(np.reshape, self, _shape_arguments(shape), order=order, copy=copy)
+
+    def ravel(self, order: str = "C") -> Any:
+        return _call(np.ravel, self, order=order)
+
+    def flatten(self, order: str = "C") -> Any:
+        return _call(np.ravel, self, order=order).copy()
+
+    def transpose(self, *axes: Any) -> Any:
+        return _call(np.transpose, self, _shape_arguments(axes) if axes else None)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        return _call(np.swapaxes, self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        return _call(np.squeeze, self, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        return _call(np.diagonal, self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+        return _call(np.trace, self, offset, axis1, axis2)
+
+    def copy(self, order: str = "C") -> Any:
+        return _call(np.copy, self)
+
+    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
+               copy: bool = True) -> Any:
+        from gradc.numpy_api.creating import astype
+
+        return astype(self, dtype, casting=casting, copy=copy)
+
+    def fill(self, value: Any) -> None:
+        self[...] = value  # type: ignore[index]
+
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.sum, self, axis, dtype, out, **kwargs)
+
+    def prod(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.prod, self, axis, dtype, out, **kwargs)
+
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.mean, self, axis, dtype, out, **kwargs)
+
+    def var(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0,
+            **kwargs: Any) -> Any:
+        return _call(np.var, self, axis, dtype, out, ddof, **kwargs)
+
+    def std(self, axis: Any = None, dtype: Any = None, out: Any = None, ddof: int = 0,
+            **kwargs: Any) -> Any:
+        return _call(np.std, self, axis, dtype, out, ddof, **kwargs)
+
+    def max(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.max, self, axis, out, **kwargs)
+
+    def min(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.min, self, axis, out, **kwargs)
+
+    def any(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.any, self, axis, out, **kwargs)
+
+    def all(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.all, self, axis, out, **kwargs)
+
+    def argmax(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.argmax, self, axis, out, **kwargs)
+
+    def argmin(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.argmin, self, axis, out, **kwargs)
+
+    def cumsum(self, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+        return _call(np.cumsum, self, axis, dtype, out)
+
+    def cumprod(self, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+        return _call(np.cumprod, self, axis, dtype, out)
+
+    def clip(self, min: Any = None, max: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.clip, self, min, max, out, **kwargs)
+
+    def round(self, decimals: int = 0, out: Any = None) -> Any:
+        return _call(np.round, self, decimals, out)
+
+    def dot(self, b: Any, out: Any = None) -> Any:
+        return _call(np.dot, self, b, out)
+
+    def take(self, indices: Any, axis: Any = None, out: Any = None, mode: str = "raise") -> Any:
+        return _call(np.take, self, indices, axis, out, mode)
+
+    def repeat(self, repeats: Any, axis: Any = None) -> Any:
+        return _call(np.repeat, self, repeats, axis)
+
+    def compress(self, condition: Any, axis: Any = None, out: Any = None) -> Any:
+        return _call(np.compress, condition, self, axis, out)
+
+    def nonzero(self) -> Any:
+        return _call(np.nonzero, self)
+
+    def argsort(self, axis: Any = -1, kind: Any = None, order: Any = None, **kwargs: Any) -> Any:
+        return _call(np.argsort, self, axis, kind, order, **kwargs)
+
+    def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **kwargs: Any) -> None:
+        self[...] = _call(np.sort, self, axis, kind, order, **kwargs)  # type: ignore[index]
+
+    def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Any:
+        return _call(np.searchsorted, self, v, side, sorter)
+
+    def ptp(self, axis: Any = None, out: Any = None, **kwargs: Any) -> Any:
+        return _call(np.ptp, self, axis, out, **kwargs)
+
+    def conj(self) -> Any:
+        return _call(np.copy, self)
+
+    conjugate = conj
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(np.ndarray, name):
+            raise MissingAttribute(
+                f"the attribute .{name} of an array is not supported while tracing",
+                remedy="use shape, ndim, size and dtype, and the functions of NumPy",
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -1,0 +1,359 @@
+"""The array that user code works on while it is traced.
+
+A Tracer is a view of a storage cell. As long as nothing traced has been written into the cell, its
+value is a constant: it can be used as a number, and what is computed from constants alone is computed by
+NumPy, at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn, cast
+
+import numpy as np
+
+from gradc.cells import (
+    Cell,
+    Path,
+    Reshape,
+    Step,
+    constant_value,
+    follow,
+    reshape_is_view,
+    write_back,
+)
+from gradc.context import Context, contexts, current
+from gradc.errors import (
+    GradcError,
+    LeakedTracerError,
+    ReadOnlyError,
+    ShapeError,
+    TracerBoolError,
+    TracerError,
+    TracerIndexError,
+)
+from gradc.ir import ops
+from gradc.ir.graph import Value
+from gradc.ir.ops import Op
+from gradc.ir.types import SHORT, Shape, TensorType
+from gradc.methods import Methods
+from gradc.operators import Operators
+
+Array = np.ndarray[Any, Any]
+
+MAKE_INSIDE = (
+    "make the array inside the traced function with np.zeros, np.array, ... (called as np.zeros), "
+    "and turn an array from outside into one with np.array(a)"
+)
+
+
+class Tracer(Operators, Methods):
+    """An array or scalar of a trace.
+
+    shape, dtype: as of an array. weak: it stands for a Python number (NEP 50). is_scalar: NumPy
+    would have a scalar here, which is immutable, and no 0-d array.
+    """
+
+    __array_priority__ = 1000
+
+    def __init__(
+        self,
+        cell: Cell,
+        shape: Shape,
+        dtype: np.dtype[Any],
+        path: Path = (),
+        *,
+        weak: bool = False,
+        is_scalar: bool = False,
+    ) -> None:
+        self.cell = cell
+        self.path = path
+        self.shape = shape
+        self.dtype = dtype
+        self.weak = weak
+        self.is_scalar = is_scalar
+        self._memo: tuple[Context, int, Value] | None = None
+
+    @property
+    def type(self) -> TensorType:
+        """dtype, shape and weakness."""
+        return TensorType(self.dtype, self.shape, self.weak)
+
+    @property
+    def trace(self) -> Context | None:
+        """The trace that the value belongs to."""
+        return self.cell.trace
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is known while tracing."""
+        return self.cell.array is not None
+
+    @property
+    def value(self) -> Value:
+        """The node of the current trace that holds the value now.
+
+        Raises LeakedTracerError when the trace that it belongs to is not under way in this thread.
+        """
+        context = current()
+        if context is None:
+            raise _leaked(self)
+        return self.value_in(context)
+
+    def value_in(self, context: Context) -> Value:
+        """The node of ``context`` that holds the value now."""
+        cell = self.cell
+        if self._memo and self._memo[0] is context and self._memo[1] == cell.version:
+            return self._memo[2]
+        if cell.array is not None:
+            value = constant_value(context.builder, self.array())
+        elif cell.trace is context:
+            assert cell.value is not None
+            value = follow(self.path, cell.value)
+        elif cell.trace in contexts():
+            value = context.capture(self)
+        else:
+            raise _leaked(self)
+        self._memo = (context, cell.version, value)
+        return value
+
+    def array(self) -> Array:
+        """The constant, as a view of the cell's array."""
+        assert self.cell.array is not None
+        out = self.cell.array
+        for step in self.path:
+            out = step.view(out)
+        return out
+
+    def snapshot(self) -> Tracer:
+        """A Tracer of the value as it is now, in storage of its own."""
+        if self.cell.array is not None:
+            return constant(self.array().copy(), self.cell.trace)
+        if self.cell.trace is None or self.cell.trace not in contexts():
+            raise _leaked(self)
+        value = self.value_in(self.cell.trace)
+        cell = Cell(self.cell.trace, value)
+        return Tracer(cell, self.shape, self.dtype, weak=self.weak, is_scalar=self.is_scalar)
+
+    def view(self, *steps: Step) -> Tracer:
+        """The view of the same storage that the steps lead to."""
+        shape = self.shape
+        for step in steps:
+            shape = step.shape_after(shape)
+        return Tracer(self.cell, shape, self.dtype, (*self.path, *steps))
+
+    def reshaped(self, shape: Shape) -> Tracer:
+        """A view in another shape, or a copy where NumPy would make one."""
+        base = self.shape if not self.path else self._cell_shape()
+        if reshape_is_view(self.path, base, shape):
+            return self.view(Reshape(shape))
+        if self.is_constant:
+            return constant(self.array().reshape(shape), self.cell.trace)
+        return fresh(ops.reshape(self.value, shape=shape))
+
+    def _cell_shape(self) -> Shape:
+        cell = self.cell
+        if cell.array is not None:
+            return cast(Shape, cell.array.shape)
+        assert cell.value is not None
+        return cell.value.shape
+
+    def assign(self, new: Value | Array) -> None:
+        """Write a value of this shape and dtype into the storage.
+
+        Raises ReadOnlyError when the function's result would lose the write.
+        """
+        cell, context = self.cell, current()
+        if cell.guard:
+            raise ReadOnlyError(
+                f"a write into {cell.guard}", types=[describe(self)], remedy=cell.rescue
+            )
+        if cell.trace is not context:
+            raise ReadOnlyError(
+                "a write into an array from outside the function that is being traced",
+                types=[describe(self)],
+                remedy="copy it first (w = np.array(w)) and return the copy",
+            )
+        if isinstance(new, np.ndarray):
+            if cell.array is not None:
+                self.array()[...] = new
+                cell.version += 1
+                return
+            assert context is not None
+            new = constant_value(context.builder, new)
+        if cell.array is not None:
+            assert context is not None
+            cell.value, cell.array = constant_value(context.builder, cell.array), None
+        assert cell.value is not None and context is not None
+        cell.value = write_back(self.path, cell.value, new)
+        cell.version += 1
+        self._memo = (context, cell.version, new)
+
+    # -- what Python and NumPy ask for ----------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        from gradc.numpy_api.methods_of_ufuncs import call_ufunc
+
+        return call_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from gradc.numpy_api.dispatch import call
+
+        return call(func, args, kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.is_constant:
+            return np.array(self.array(), dtype=dtype)
+        self._ask_static()
+        raise TracerError(
+            "a traced array was to be turned into a plain NumPy array",
+            types=[describe(self)],
+            remedy=MAKE_INSIDE,
+        )
+
+    def _ask_static(self) -> None:
+        """Ask for a restart with an int or bool argument static, if that is what this is."""
+        trace = self.cell.trace
+        if not self.shape and self.dtype.kind in "biu" and trace in contexts():
+            assert trace is not None
+            trace.ask_static(self.value_in(trace))
+
+    def _number(self, error: type[GradcError], asked: str, remedy: str) -> Any:
+        if self.is_constant:
+            return self.array()
+        self._ask_static()
+        raise error(
+            f"{asked} while tracing: it is known only when the compiled code runs",
+            types=[describe(self)],
+            remedy=remedy,
+        )
+
+    def __bool__(self) -> bool:
+        remedy = "np.where(condition, a, b) in place of a branch, np.logical_and for `and`"
+        asked = "the truth of a traced value was asked for (if, while, and, or, not)"
+        return bool(self._number(TracerBoolError, asked, remedy))
+
+    def __index__(self) -> int:
+        remedy = "take the number from a shape, or pass it as an argument of its own, an int"
+        asked = "a traced value was used as an integer (a range, a shape, a list index)"
+        array = self._number(TracerIndexError, asked, remedy)
+        return cast(Array, array).__index__()
+
+    def __int__(self) -> int:
+        remedy = "x.astype(int) keeps it an array"
+        return int(self._number(TracerError, "int() of a traced value was asked for", remedy))
+
+    def __float__(self) -> float:
+        asked = "float() of a traced value was asked for (or a write into a plain NumPy array)"
+        return float(self._number(TracerError, asked, f"leave out float(); {MAKE_INSIDE}"))
+
+    def __complex__(self) -> complex:
+        raise TracerError("complex numbers are not supported", types=[describe(self)],
+                          remedy="keep real and imaginary parts in two arrays")
+
+    def item(self, *args: int) -> Any:
+        """The number, if it is known while tracing."""
+        remedy = "leave out .item(): a 0-d array works like a number here"
+        return self._number(TracerError, "item() of a traced value was asked for", remedy).item(
+            *args
+        )
+
+    def tolist(self) -> Any:
+        """Nested lists of numbers, if they are known while tracing."""
+        remedy = "list(x) gives the elements along the first axis as traced values"
+        return self._number(TracerError, "tolist() of a traced value was asked for",
+                            remedy).tolist()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of unsized object")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d array")
+        return (self[k] for k in range(self.shape[0]))
+
+    def __reversed__(self) -> Iterator[Any]:
+        return (self[k] for k in reversed(range(len(self))))
+
+    def __getitem__(self, index: Any) -> Any:
+        from gradc.indexing import read
+
+        return read(self, index)
+
+    def __setitem__(self, index: Any, new: Any) -> None:
+        from gradc.indexing import write
+
+        write(self, index, new)
+
+    def __copy__(self) -> Tracer:
+        return cast(Tracer, self.copy())
+
+    def __deepcopy__(self, memo: Any) -> Tracer:
+        return cast(Tracer, self.copy())
+
+    def __repr__(self) -> str:
+        if self.is_constant:
+            return f"Tracer({self.array()!r})"
+        return f"Tracer<{describe(self)}>"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.array(), spec) if self.is_constant else repr(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TracerError("a traced value cannot be pickled", types=[describe(self)],
+                          remedy="return it from the traced function")
+
+
+def fresh(value: Value, *, weak: bool = False, is_scalar: bool | None = None) -> Tracer:
+    """A Tracer of a new value of the current trace, in storage of its own.
+
+    What is 0-d is a scalar unless said otherwise.
+    """
+    scalar = not value.shape if is_scalar is None else is_scalar
+    return Tracer(Cell(current(), value), value.shape, value.dtype, weak=weak, is_scalar=scalar)
+
+
+def constant(array: Any, trace: Context | None = None) -> Tracer:
+    """A Tracer of a constant, in storage of its own: the array itself if it is C-ordered."""
+    own = np.require(array, requirements=["C", "W"])
+    dtype = own.dtype.newbyteorder("=")
+    if own.dtype != dtype or own is array and own.base is not None:
+        own = own.astype(dtype)
+    return Tracer(Cell(trace or current(), array=own), own.shape, own.dtype)
+
+
+def emit(op: Op, *operands: Tracer, **attrs: Any) -> Tracer:
+    """A node on Tracers that already have the dtypes and shapes that the op asks for."""
+    return fresh(op(*(t.value for t in operands), **attrs))
+
+
+def describe(tracer: Tracer) -> str:
+    """``x: f64[3]``, the name only where the value is an input."""
+    text = str(tracer.type) if tracer.dtype in SHORT else f"{tracer.dtype}{list(tracer.shape)}"
+    value = tracer.cell.value
+    if value is not None and value.node.op.name == "input" and not tracer.path:
+        return f"{value.node.attrs['name']}: {text}"
+    return text
+
+
+def _leaked(tracer: Tracer) -> LeakedTracerError:
+    return LeakedTracerError(
+        "a traced value was used outside the trace that it belongs to",
+        types=[describe(tracer)],
+        remedy="return it from the traced function; do not keep it in a global, an object or a cache",
+    )
+
+
+def require_shape(got: Shape, wanted: Shape) -> None:
+    """Raise ShapeError, in NumPy's words, unless ``got`` broadcasts to ``wanted``."""
+    lead = len(got) - len(wanted)
+    fits = all(d == 1 for d in got[: max(lead, 0)]) and all(
+        d in (1, w) for d, w in zip(reversed(got), reversed(wanted), strict=False)
+    )
+    if not fits:
+        raise ShapeError(
+            f"could not broadcast input array from shape {got} into shape {wanted}",
+            remedy="check the shapes on both sides of the assignment",
+        )
