@@ -138,7 +138,7 @@ class _Function:
             return self.module.constant(name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
         lines, self.b.lines = self.b.lines, []
         if buffer.kind == "constant":
-            value = self.b.external(buffer.name)
+            value = self.b.external(self.prefix + buffer.name)
         elif buffer.kind == "arena":
             value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
         else:

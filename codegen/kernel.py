@@ -37,7 +37,7 @@ class Externals:
         for buffer in program.buffers:
             if buffer.kind == "constant" and buffer.nbytes > CONSTANT:
                 data = np.frombuffer(buffer.data, np.uint8)
-                self.own[buffer.name] = data.ctypes.data
+                self.own[prefix + buffer.name] = data.ctypes.data
                 self.keep.append(data)
         for number, stage in enumerate(program.stages):
             if isinstance(stage, Print):
