@@ -123,8 +123,8 @@ class Generator:
                 x = operands[0] if len(operands) == 1 else operands[0] / operands[1]
                 if not np.abs(2 * x - np.rint(2 * x)).min() > 1e-4:
                     return None
-            near_zero = result.size and min(float(np.abs(v).min()) for v in operands) < 1e-2
-            if node.op.name in STEEP_AT_ZERO and near_zero:
+            steep = node.op.name in STEEP_AT_ZERO and result.size
+            if steep and min(float(np.abs(v).min()) for v in operands) < 1e-2:
                 return None
         if offer and value.type.size <= 4096:
             self.values.append(value)

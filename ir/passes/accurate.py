@@ -117,7 +117,7 @@ def shifted_sum(z: Value, weight: Value | None, axes: tuple[int, ...]) -> tuple[
     return m, ops.sum_(terms if weight is None else weight * terms, axes=axes)
 
 
-@local("log")
+@local("log", accurate=True)
 def log_sum_exp(draft: Draft) -> Value | None:
     """log Σ w·exp(z) = m + log Σ w·exp(z − m)."""
     found = sum_of_exponentials(draft.operands[0])
@@ -140,7 +140,7 @@ def _terms(value: Value) -> list[Value]:
     return [] if todo else out
 
 
-@local("log")
+@local("log", accurate=True)
 def log_add_exp(draft: Draft) -> Value | None:
     """log(exp(s) + exp(t) + ...), shifted by the largest."""
     (total,) = draft.operands
@@ -168,7 +168,7 @@ def log_add_exp(draft: Draft) -> Value | None:
     return m + ops.log(out)
 
 
-@local("div")
+@local("div", accurate=True)
 def softmax(draft: Draft) -> Value | None:
     """exp(t) / Σ exp(z), both shifted by the maximum of z."""
     numerator, denominator = draft.operands
@@ -183,7 +183,7 @@ def softmax(draft: Draft) -> Value | None:
     return ops.exp(t - place(m, steps)) / place(small, steps)
 
 
-@local("mul")
+@local("mul", accurate=True)
 def softmax_by_reciprocal(draft: Draft) -> Value | None:
     """exp(t) · (1 / Σ exp(z)) is the quotient."""
     for numerator, factor in (draft.operands, draft.operands[::-1]):
@@ -199,7 +199,7 @@ def softmax_by_reciprocal(draft: Draft) -> Value | None:
 # -- logarithms ----------------------------------------------------------------------------------
 
 
-@local("log")
+@local("log", accurate=True)
 def log_of_product(draft: Draft) -> Value | None:
     """log(exp(t)·y) = t + log y, log(exp(t)/y) = t − log y, log(y/exp(t)) = log y − t."""
     (value,) = draft.operands
@@ -214,7 +214,7 @@ def log_of_product(draft: Draft) -> Value | None:
     return first + second if is_op(value, "mul") else first - second
 
 
-@local("log")
+@local("log", accurate=True)
 def log_of_scaled_sum(draft: Draft) -> Value | None:
     """The logarithm of a mean of exponentials, or of another positive multiple of the sum."""
     (value,) = draft.operands
@@ -251,7 +251,7 @@ def improved_log(value: Value) -> Value | None:
     return None
 
 
-@local("log")
+@local("log", accurate=True)
 def log_placed(draft: Draft) -> Value | None:
     """Take the logarithm before elements are picked or copied, where it has a better form there."""
     base, steps = placed(draft.operands[0])
@@ -259,7 +259,7 @@ def log_placed(draft: Draft) -> Value | None:
     return None if better is None else place(better, steps)
 
 
-@local("log")
+@local("log", accurate=True)
 def log_where(draft: Draft) -> Value | None:
     """log(where(c, p, 1 − p)) is taken of each branch, where one of them has a better form."""
     (value,) = draft.operands

@@ -139,7 +139,7 @@ def rule(
                     return build(target, bound, draft)
         return None
 
-    return Rule(name, pattern.op, apply, relaxed, accurate)
+    return Rule(name, pattern.op, apply, relaxed, accurate, pattern, kinds)
 
 
 def _heads(form: Apply) -> tuple[str | None, ...]:

@@ -52,6 +52,7 @@ class Rule:
 
     relaxed: may change a NaN, an infinity, a signed zero or the rounding; off unless asked for.
     accurate: replaces an overflow, a NaN or a loss of all digits by the true value.
+    pattern, kinds: what it was made from, if it is data (see ``patterns.rule``).
     """
 
     name: str
@@ -59,6 +60,8 @@ class Rule:
     apply: Callable[[Draft], Value | None]
     relaxed: bool = False
     accurate: bool = False
+    pattern: Any = None
+    kinds: str = "biuf"
 
 
 class Rewriter(Builder):

@@ -14,9 +14,11 @@ from gradc.ir.types import broadcast_shapes
 Rewrite = Callable[[Draft], Value | None]
 
 
-def local(*op_names: str) -> Callable[[Rewrite], list[Rule]]:
+def local(*op_names: str, accurate: bool = False) -> Callable[[Rewrite], list[Rule]]:
     """Make a function a rule on each of these ops, named after the function."""
-    return lambda function: [Rule(function.__name__, name, function) for name in op_names]
+    return lambda function: [
+        Rule(function.__name__, name, function, accurate=accurate) for name in op_names
+    ]
 
 
 def is_op(value: Value, name: str) -> bool:
