@@ -1,6 +1,6 @@
 """exp, exp2, expm1, the logistic sigmoid and softplus.
 
-x = n·ln 2 + r, \\|r\\| <= ln 2 / 2: with a fused multiply-add x - n·RN(ln 2) is exact, so two parts
+x = n·ln 2 + r, |r| <= ln 2 / 2: with a fused multiply-add x - n·RN(ln 2) is exact, so two parts
 of ln 2 suffice (Cody & Waite 1980; Muller et al., Handbook of Floating-Point Arithmetic, ch. 11).
 e^r is a minimax polynomial (Remez, leading coefficients rounded first, the rest fitted again),
 2^n is two powers of two made of exponent bits. Where 1 ulp needs more than one word of e^r - 1,
@@ -46,7 +46,7 @@ EXP = {
     ),
     "float": (0.5, 0.16666666, 0.041666467, 0.00833364, 0.0013934948, 0.00019670949),
 }
-# (2^r - 1) / r, \|r\| <= 1/2: absolute error of 2^r 2^-59.6 and 2^-28.2
+# (2^r - 1) / r, |r| <= 1/2: absolute error of 2^r 2^-59.6 and 2^-28.2
 EXP2 = {
     "double": (
         0.6931471805599453,
@@ -80,22 +80,22 @@ def reduce_ln2(x: Vec, bias: int) -> tuple[Vec, Vec, Vec, Vec]:
     return n, r, fma(n, -rest, exact - r), t
 
 
-def _exp_tail(r: Vec) -> Vec:
+def exp_tail(r: Vec) -> Vec:
     """(e^r - 1 - r) / r², its constant added last, so that its rounding is the only large one."""
     half, *others = r.pick(EXP)
     return fma(r, polynomial(r, others), half)
 
 
 def expm1_kernel(r: Vec, low: Vec) -> tuple[Vec, Vec]:
-    """e^(r + low) - 1 as a sum of two, \\|r\\| <= 0.347."""
-    q, square = _exp_tail(r), r * r
+    """e^(r + low) - 1 as a sum of two, |r| <= 0.347."""
+    q, square = exp_tail(r), r * r
     c = fma(square, q, r)
     return c, fma(square, q, r - c) + low
 
 
 def exp_kernel(r: Vec) -> Vec:
-    """e^r, \\|r\\| <= 0.347."""
-    return fma(r, fma(r, _exp_tail(r), 1.0), 1.0)
+    """e^r, |r| <= 0.347."""
+    return fma(r, fma(r, exp_tail(r), 1.0), 1.0)
 
 
 def exp(x: Vec) -> Vec:
@@ -149,7 +149,7 @@ def sigmoid(x: Vec) -> Vec:
 
 
 def softplus(x: Vec) -> Vec:
-    """log(1 + e^x) = max(x, 0) + log1p(e^-\\|x\\|)."""
+    """log(1 + e^x) = max(x, 0) + log1p(e^-|x|)."""
     u = (-x.abs()).at_least(x.pick(EXP_RANGE)[0])
     _, r, low, t = reduce_ln2(u, 2 * x.format.bias)
     c, c_low = expm1_kernel(r, low)

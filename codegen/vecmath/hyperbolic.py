@@ -20,7 +20,7 @@ from gradc.codegen.vecmath.vec import (
     where,
 )
 
-# tanh(x) = x + x³·P(x²)/Q(x²), \|x\| <= 1: relative error 2^-59.9 and 2^-30.1
+# tanh(x) = x + x³·P(x²)/Q(x²), |x| <= 1: relative error 2^-59.9 and 2^-30.1
 TANH_OVER = {
     "double": (
         -0.33333333333333326,
@@ -55,7 +55,7 @@ def tanh(x: Vec) -> Vec:
     return y.copysign(x)
 
 
-# (sinh r - r) / r³ and (cosh r - 1) / r² in z = r², \|r\| <= 0.347: absolute errors of the
+# (sinh r - r) / r³ and (cosh r - 1) / r² in z = r², |r| <= 0.347: absolute errors of the
 # functions below 2^-61.7 and 2^-70, 2^-34.3 and 2^-33.2
 SINH = {
     "double": (
@@ -85,7 +85,7 @@ ONE_SIDED = {"double": 64.0, "float": 32.0}
 
 
 def _half_powers(x: Vec) -> tuple[Vec, Vec, Vec, Vec]:
-    """\\|x\\| = n·ln 2 + r + low; returns r, low, 2^n / 4 and 2^-n / 4 (or 0 if it vanishes)."""
+    """|x| = n·ln 2 + r + low; returns r, low, 2^n / 4 and 2^-n / 4 (or 0 if it vanishes)."""
     format_ = x.format
     n, r, low, t = reduce_ln2(x.abs().at_most(x.pick(OVERFLOW)), format_.bias - 2)
     grow = t.bits() << format_.mantissa
@@ -94,7 +94,7 @@ def _half_powers(x: Vec) -> tuple[Vec, Vec, Vec, Vec]:
 
 
 def _combine(r: Vec, low: Vec, up: Vec, down: Vec) -> Vec:
-    """2·((up + down)·cosh(r + low) + (up - down)·sinh(r + low)), up >= \\|down\\|."""
+    """2·((up + down)·cosh(r + low) + (up - down)·sinh(r + low)), up >= |down|."""
     a, a_low = fast_two_sum(up, down)
     b, b_low = fast_two_sum(up, -down)
     z = r * r

@@ -1,6 +1,6 @@
 """asin, acos, atan and atan2.
 
-Odd minimax polynomials on \\|x\\| <= 1/2 (asin) and \\|x\\| <= 1 (atan); beyond, the half-angle
+Odd minimax polynomials on |x| <= 1/2 (asin) and |x| <= 1 (atan); beyond, the half-angle
 formula and the reciprocal. What the square root and the quotient lose is computed from their
 residuals and carried along (Muller et al., Handbook of Floating-Point Arithmetic, ch. 5).
 """

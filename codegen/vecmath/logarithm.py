@@ -75,7 +75,7 @@ def split(x: Vec) -> tuple[Vec, Vec]:
 
 
 def log_kernel(f: Vec) -> tuple[Vec, Vec, Vec]:
-    """s, f²/2 and f²/2 + R: log(1 + f) = f - f²/2 + s·(f²/2 + R), \\|s\\| <= 0.2."""
+    """s, f²/2 and f²/2 + R: log(1 + f) = f - f²/2 + s·(f²/2 + R), |s| <= 0.2."""
     s = f / (f + 2.0)
     z = s * s
     half_square = (f * 0.5) * f

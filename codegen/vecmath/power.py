@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradc.codegen.vecmath.exponential import EXP, EXP_RANGE, LOG2_E, exp
+from gradc.codegen.vecmath.exponential import EXP_RANGE, LOG2_E, exp, exp_tail
 from gradc.codegen.vecmath.exponential import LN2 as LN2_FULL
 from gradc.codegen.vecmath.logarithm import LN2, exponent_of, log_sum, split
 from gradc.codegen.vecmath.vec import (
@@ -68,7 +68,7 @@ def exp_double_double(x: Vec, low: Vec) -> Vec:
     n, t = round_scaled(x, LOG2_E, 2 * x.format.bias)
     r, r_low = fast_two_sum(fma(n, -high, x), fma(n, -rest, low))
     first, second = two_powers_of_two(t)
-    return (1.0 + (r + fma(r * r, polynomial(r, x.pick(EXP)), r_low))) * first * second
+    return (1.0 + (r + fma(r * r, exp_tail(r), r_low))) * first * second
 
 
 def pow_(x: Vec, y: Vec) -> Vec:

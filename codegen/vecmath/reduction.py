@@ -1,4 +1,4 @@
-"""x = q·π/2 + r, \\|r\\| <= π/4, for the trigonometric functions.
+"""x = q·π/2 + r, |r| <= π/4, for the trigonometric functions.
 
 For moderate x by Cody & Waite's method in three parts: x - q·RN(π/2) is exact with a fused
 multiply-add, and the next two parts of π/2 are subtracted as a sum of two. For huge x by the

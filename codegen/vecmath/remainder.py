@@ -11,7 +11,7 @@ FUNCTION = "gradc_remainder"
 def fmod(x: Vec, y: Vec) -> Vec:
     """x - y·trunc(x/y), exactly, with the sign of x; nan for infinite x or zero y.
 
-    While \\|x/y\\| < 2^53 one quotient, off by one at most, gives an exact remainder with a fused
+    While |x/y| < 2^53 one quotient, off by one at most, gives an exact remainder with a fused
     multiply-add. Otherwise a branch to a scalar function, taken if any lane needs it; the
     builder is left in a new block. Floats are computed in double.
     """

@@ -1,6 +1,6 @@
 """sin, cos and tan, for every finite argument.
 
-After the reduction modulo π/2 both sin r and cos r are computed, \\|r\\| <= π/4, as odd and even
+After the reduction modulo π/2 both sin r and cos r are computed, |r| <= π/4, as odd and even
 minimax polynomials with the low part of r carried along (the arrangement of FreeBSD's msun),
 and the quadrant selects. tan is their quotient, corrected by its residual.
 """

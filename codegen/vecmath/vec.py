@@ -252,7 +252,7 @@ def choose(mask: Vec, a: float, b: float, like_: Vec) -> Vec:
 
 
 def fast_two_sum(a: Vec, b: Vec) -> tuple[Vec, Vec]:
-    """The sum and its error, for \\|a\\| >= \\|b\\| or a = 0 (Dekker 1971)."""
+    """The sum and its error, for |a| >= |b| or a = 0 (Dekker 1971)."""
     s = a + b
     return s, (a - s) + b
 
@@ -320,7 +320,7 @@ def coarse_reciprocal(x: Vec) -> Vec:
 
     Negating the bits negates the exponent; the 0.1010 centres the error of the mantissa.
     """
-    return (2 * x.format.one - round(0.1010 * 2**x.format.mantissa) - x.bits()).floats()
+    return (2 * x.format.one - round(0.1010 * (1 << x.format.mantissa)) - x.bits()).floats()
 
 
 def any_lane(mask: Vec) -> Val:

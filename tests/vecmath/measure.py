@@ -1,0 +1,103 @@
+"""Compiled vector functions on arrays, exact values from mpmath, and errors in ulps."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from gradc.codegen import jit, vecmath
+from gradc.codegen.llvm import Builder, Module, vector
+from gradc.codegen.targets import Target, host
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SCALARS = {8: "double", 4: "float"}
+BINARY = frozenset({"atan2", "fmod", "hypot", "pow"})
+
+
+def emit_loop(module: Module, kernel: str, name: str, itemsize: int, lanes: int) -> None:
+    """``void kernel(ptr x, ptr y, ptr result, i64 n)``, n a multiple of the lanes."""
+    scalar = SCALARS[itemsize]
+    params = [("ptr", "x"), ("ptr", "y"), ("ptr", "result"), ("i64", "n")]
+    b = Builder(module, kernel, "void", params)
+    *operands, result, n = b.params
+    with b.loop(b.i64(0), n, lanes) as loop:
+        used = operands if name in BINARY else operands[:1]
+        args = [b.load(b.gep(p, scalar, loop.index), vector(scalar, lanes), itemsize) for p in used]
+        b.store(vecmath.emit(b, name, args), b.gep(result, scalar, loop.index), itemsize)
+    b.ret()
+    b.finish()
+
+
+def new_module(target: Target) -> Module:
+    """A module whose functions use the target's registers."""
+    module = Module(target)
+    module.attributes = target.attributes
+    return module
+
+
+@functools.cache
+def compiled(name: str, itemsize: int, lanes: int | None = None) -> Callable[..., Array]:
+    """The function on one-dimensional arrays, by default with full registers."""
+    width = lanes or host().lanes(itemsize)
+    module = new_module(host())
+    emit_loop(module, "kernel", name, itemsize, width)
+    library = jit.load(str(module), ("kernel",))
+    address = library.address("kernel")
+    kernel = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int64)(address)
+
+    def call(x: Array, y: Array | None = None, keep: object = library) -> Array:
+        padding = (0, -len(x) % width)
+        x_padded = np.pad(x, padding, constant_values=1)
+        y_padded = x_padded if y is None else np.pad(y, padding, constant_values=1)
+        result = np.empty_like(x_padded)
+        pointers = (a.ctypes.data for a in (x_padded, y_padded, result))
+        kernel(*pointers, len(x_padded))
+        return result[: len(x)]
+
+    return call
+
+
+def _softplus(x: Any) -> Any:
+    return mpmath.log1p(mpmath.exp(x)) if x < 0 else x + mpmath.log1p(mpmath.exp(-x))
+
+
+EXACT: dict[str, Callable[..., Any]] = {
+    **{
+        name: getattr(mpmath, name)
+        for name in "exp expm1 log log1p log10 sin cos tan asin acos atan atan2 sinh cosh tanh "
+        "asinh acosh atanh hypot sqrt".split()
+    },
+    "exp2": lambda x: mpmath.power(2, x),
+    "log2": lambda x: mpmath.log(x, 2),
+    "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)),
+    "pow": mpmath.power,
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "softplus": _softplus,
+}
+
+
+def ulps(name: str, got: Array, *args: Array) -> Array:
+    """The errors of finite results at finite arguments, in units of the last place.
+
+    The unit is that of the format at the exact value (the smallest subnormal at least); where
+    the exact value overflows or underflows the nearest result counts as 0.
+    """
+    info = np.finfo(got.dtype)
+    high, low, exponent = np.empty(len(got)), np.empty(len(got)), np.empty(len(got), np.int32)
+    with mpmath.workprec(150):
+        for k, values in enumerate(zip(*(a.tolist() for a in args), strict=True)):
+            mantissa, power = mpmath.frexp(EXACT[name](*map(mpmath.mpf, values)))
+            high[k] = float(mantissa)
+            low[k], exponent[k] = float(mantissa - high[k]), int(power)
+    unit = np.maximum(exponent - info.nmant - 1, info.minexp - info.nmant)
+    with np.errstate(all="ignore"):
+        distance = np.abs((np.ldexp(got.astype(float), -exponent) - high) - low)
+        error = np.ldexp(distance, exponent - unit)
+        overflow = np.isinf(np.ldexp(high, exponent).astype(got.dtype))
+    error[overflow & (got == np.copysign(np.inf, high))] = 0
+    return error
