@@ -1,7 +1,7 @@
 """Index maps: how an element of one value is found in another, through views.
 
-Broadcasts, transposes, slices, zero padding and reshapes that only add or drop axes of extent one are
-never computed: a reader resolves them to an affine map onto the value behind them.
+Broadcasts, transposes, slices, zero padding and reshapes that only add or drop axes of extent
+one are never computed: a reader resolves them to an affine map onto the value behind them.
 """
 
 from __future__ import annotations

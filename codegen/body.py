@@ -74,6 +74,7 @@ class Body:
         self.accumulators: dict[int, Val] = {}
 
     def run(self, statement: Statement) -> None:
+        """Emit one statement."""
         match statement:
             case Literal(value, number, dtype):
                 self.values[value] = self.s.number(number, dtype)

@@ -22,8 +22,8 @@ class Request:
 def plan(requests: Sequence[Request]) -> tuple[list[int], int]:
     """Offsets for the requests, and the size of the arena.
 
-    A scan over the steps (linear-scan allocation, Poletto & Sarkar 1999): what is dead is freed and
-    joined with free neighbours, then each request takes the tightest gap, the largest request first.
+    A scan over the steps (linear-scan allocation, Poletto & Sarkar 1999): what is dead is freed
+    and joined with free neighbours, then each request takes the tightest gap, the largest first.
     """
     offsets = [0] * len(requests)
     order = sorted(range(len(requests)), key=lambda k: (requests[k].first, -requests[k].nbytes))

@@ -58,9 +58,11 @@ class ObjectBuilder(Builder):
         return result
 
     def incref(self, v: Val) -> None:
+        """Take a reference."""
         self.call_pointer("void", self.external("Py_IncRef"), [v])
 
     def decref(self, v: Val) -> None:
+        """Drop a reference."""
         self.call_pointer("void", self.external("Py_DecRef"), [v])
 
     def field(self, v: Val, offset: int, ty: str) -> Val:

@@ -55,8 +55,9 @@ class Externals:
 class Kernel:
     """The compiled form of a graph.
 
-    ``kernel(arrays)`` takes C-contiguous arrays of the graph's input types and returns fresh arrays. The
-    stages (``program``, ``module``) are made on first use and can be read without loading.
+    ``kernel(arrays)`` takes C-contiguous arrays of the graph's input types and returns fresh
+    arrays. The stages (``program``, ``module``) are made on first use and can be read without
+    loading.
     """
 
     def __init__(self, graph: Graph, target: Target | None = None) -> None:
@@ -65,14 +66,17 @@ class Kernel:
 
     @cached_property
     def program(self) -> LoopProgram:
+        """The loop program."""
         return schedule(self.graph, self.target)
 
     @cached_property
     def module(self) -> Module:
+        """The LLVM module."""
         return emit(self.program, self.target)
 
     @cached_property
     def externals(self) -> Externals:
+        """What the module's table is filled with."""
         return Externals(self.program)
 
     @cached_property

@@ -88,7 +88,8 @@ class Module:
         table = []
         if self.externals:
             table = [f"@gradc_table = global [{len(self.externals)} x ptr] zeroinitializer"]
-        parts = [*table, *self.globals.values(), *self.declarations.values(), *self.functions.values()]
+        parts = [*table, *self.globals.values(), *self.declarations.values()]
+        parts += self.functions.values()
         if self.attributes:
             parts.append(f"attributes #0 = {{ {self.attributes} }}")
         return "\n".join(parts) + "\n"

@@ -1,9 +1,9 @@
 """The loop program: what will run, as frozen data that prints itself.
 
-A program is a list of stages over buffers. The usual stage is a :class:`Nest`: outer loops over *rows*, and
-inside a row a sequence of phases, each of which computes values of the row (scalars), then
-sweeps the inner loops, the last of them in vectors. A reduction over the inner loops ends with its phase
-and is a row value afterwards; one over outer loops accumulates into memory.
+A program is a list of stages over buffers. The usual stage is a :class:`Nest`: outer loops over
+*rows*, and inside a row a sequence of phases, each of which computes values of the row (scalars),
+then sweeps the inner loops, the last of them in vectors. A reduction over the inner loops ends
+with its phase and is a row value afterwards; one over outer loops accumulates into memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of a program: ``input`` k, ``output`` k, ``constant``, or at ``offset`` of the ``arena``."""
+    """Memory of a program: an input, an output, a constant, or at ``offset`` of the arena."""
 
     name: str
     kind: str
@@ -39,6 +39,7 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
+        """Its size in bytes."""
         return self.size * self.dtype.itemsize
 
 
@@ -218,12 +219,14 @@ class Nest:
 
     @property
     def flops(self) -> int:
+        """A rough count of what it computes."""
         rows, inner = math.prod(self.outer), math.prod(self.inner)
         return sum(
             rows * (_flops(phase.row) + inner * _flops(phase.body)) for phase in self.phases
         )
 
     def lines(self) -> Iterator[str]:
+        """The text of the stage, line by line."""
         for fill in self.fills:
             yield str(fill)
         indent = ""
@@ -258,10 +261,12 @@ class Contract:
 
     @property
     def flops(self) -> int:
+        """A rough count of what it computes."""
         s = self.spec
         return int(2 * s.batch * s.m * s.n * s.k)
 
     def lines(self) -> Iterator[str]:
+        """The text of the stage, line by line."""
         s = self.spec
         flags = f"{'ᵀ' if s.ta else ''}", f"{'ᵀ' if s.tb else ''}"
         batch = f" batch {s.batch}" if s.batch != 1 else ""
@@ -284,9 +289,11 @@ class Irregular:
 
     @property
     def flops(self) -> int:
+        """A rough count of what it computes."""
         return 4 * sum(t.size for t in self.operand_types)
 
     def lines(self) -> Iterator[str]:
+        """The text of the stage, line by line."""
         names = ", ".join(b.name for b in self.operands)
         attrs = ", ".join(f"{k}={v}" for k, v in self.node.attrs.items())
         mark = "   # in place" if self.in_place else ""
@@ -303,9 +310,11 @@ class Print:
 
     @property
     def flops(self) -> int:
+        """A rough count of what it computes."""
         return 0
 
     def lines(self) -> Iterator[str]:
+        """The text of the stage, line by line."""
         yield f"print {self.node.attrs['format']!r}, {', '.join(b.name for b in self.operands)}"
 
 

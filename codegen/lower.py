@@ -85,6 +85,7 @@ class NestBuilder:
         self.corrections: list[tuple[Buffer, Buffer]] = []
 
     def build(self) -> Nest:
+        """The nest of the group."""
         members = self.group.members
         for id_, member in members.items():
             self.phase_of[id_] = max(

@@ -59,6 +59,7 @@ class NestEmitter:
         self.place = Place(builder, pointer)
 
     def emit(self) -> None:
+        """Emit the nest."""
         nest = self.nest
         for fill in nest.fills:
             self._fill(fill)

@@ -108,13 +108,17 @@ class _Lowering:
         for id_, index in home.items():
             step = self.steps[index]
             elsewhere = self.users.get(id_, set()) - {index}
-            if isinstance(step, Single) or elsewhere or id_ in outputs or isinstance(step, Group) and self._accumulated(step, id_):
+            single = isinstance(step, Single)
+            if single or elsewhere or id_ in outputs or self._accumulated(step, id_):
                 stored.add(id_)
         # What an alias inside the same group reads was kept out of it by the scheduler.
         return stored
 
-    def _accumulated(self, group: Group, id_: int) -> bool:
-        member = group.members[id_]
+    def _accumulated(self, step: Group | Single, id_: int) -> bool:
+        """Whether a value is a reduction over outer loops, which lies in memory."""
+        if isinstance(step, Single):
+            return False
+        group, member = step, step.members[id_]
         return member.reduced is not None and member.reduced != frozenset(
             range(group.split, len(group.domain))
         )

@@ -1,10 +1,10 @@
 """Scheduling: the nodes of a graph are gathered into fused groups, in an order that can run.
 
-A group has a *domain*, the extents of its loops, split in rows and inner loops. A node joins the latest
-group that one of its operands is in, when everything it needs from there is at hand in
-registers: at the same point of the domain, or as the finished reduction of the row. Otherwise
-it tries the later groups of the same domain, and last it opens a group of its own. Groups run in
-the order in which they were opened, so no cycle can arise.
+A group has a *domain*, the extents of its loops, split in rows and inner loops. A node joins the
+latest group that one of its operands is in, when everything it needs from there is at hand in
+registers: at the same point of the domain, or as the finished reduction of the row. Otherwise it
+tries the later groups of the same domain, and last it opens a group of its own. Groups run in the
+order in which they were opened, so no cycle can arise.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Scheduler:
         self._reads: dict[int, list[Access]] = {}
 
     def run(self) -> list[Step]:
+        """The steps of the graph, in an order that can run."""
         for node in self.graph.nodes:
             name = node.op.name
             if name in ("input", "const") or is_view(self.graph, node):
@@ -133,7 +134,7 @@ class Scheduler:
     def _fits(
         self, group: Group, index: int, node: Node, domain: Shape, reads: Sequence[Access]
     ) -> Member | None:
-        """The membership of a node in a group, with the group's splits narrowed; None if it cannot."""
+        """The membership of a node in a group, whose splits are narrowed; None if it cannot."""
         if len(group.members) >= LARGEST:
             return None
         inside = [r for r in reads if self.home.get(r.source) == index]

@@ -1,8 +1,8 @@
 """Differentiation of graphs: adjoint or tangent nodes are appended to the graph itself.
 
-Reverse mode (Griewank & Walther, *Evaluating Derivatives*, 2008, ch. 3) walks the nodes backward and gives
-each its cotangent, the sum of what its uses contribute. Forward mode walks forward. Both use the
-one derivative rule of each op, in the IR's own operators, so any order is had by repetition.
+Reverse mode (Griewank & Walther, *Evaluating Derivatives*, 2008, ch. 3) walks the nodes backward
+and gives each its cotangent, the sum of what its uses contribute. Forward mode walks forward. Both
+use the one derivative rule of each op, in the IR's own operators: any order is had by repetition.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def active(graph: Graph, wrt: Sequence[int]) -> set[int]:
 def vjp(graph: Graph, wrt: Sequence[int], outputs: Sequence[int] | None = None) -> Graph:
     """Append the reverse sweep, seeded by new inputs.
 
-    ``wrt`` are positions of inputs, ``outputs`` positions of outputs (all by default), which must be
-    floating. The result has one more input for each of them, its cotangent, and one more
+    ``wrt`` are positions of inputs, ``outputs`` positions of outputs (all by default), which must
+    be floating. The result has one more input for each of them, its cotangent, and one more
     output for each of ``wrt``, the cotangent of that input, of its type.
     """
     chosen = range(len(graph.outputs)) if outputs is None else outputs
@@ -45,7 +45,7 @@ def vjp(graph: Graph, wrt: Sequence[int], outputs: Sequence[int] | None = None) 
 
 
 def value_and_grad(graph: Graph, wrt: Sequence[int], output: int = 0) -> Graph:
-    """Append the reverse sweep of one scalar output: its gradient in the inputs ``wrt`` (positions).
+    """Append the reverse sweep of one scalar output, for its gradient in the inputs ``wrt``.
 
     The result has one more output for each of ``wrt``, of that input's type. Raises TypeError
     when the output is no floating scalar.

@@ -3,7 +3,7 @@
 A graph is a NetworkX ``MultiDiGraph`` (``graph.nx``) whose nodes are integers in creation order,
 so that counting up is a topological order; the edge key is the operand's index. Graphs are built,
 never edited: a builder appends nodes, ``build`` freezes a value, and a later builder may go on
-from there (:meth:`Builder.extending`), which is how reverse mode adds to the graph it differentiates.
+from there (:meth:`Builder.extending`): so reverse mode adds to the graph it differentiates.
 """
 
 from __future__ import annotations
@@ -107,10 +107,12 @@ class Graph:
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
+        """The types of the inputs."""
         return tuple(self.nodes[i].type for i in self.inputs)
 
     @property
     def output_types(self) -> tuple[TensorType, ...]:
+        """The types of the outputs."""
         return tuple(self.nodes[i].type for i in self.outputs)
 
     def __len__(self) -> int:
@@ -180,6 +182,7 @@ class Builder:
         return Value(self, node)
 
     def value(self, id_: int) -> Value:
+        """A handle on a node."""
         return Value(self, self.nodes[id_])
 
     @contextmanager
@@ -236,22 +239,27 @@ class Value:
 
     @property
     def id(self) -> int:
+        """The node's number in its graph."""
         return self.node.id
 
     @property
     def type(self) -> TensorType:
+        """The node's type."""
         return self.node.type
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The node's shape."""
         return self.node.type.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The node's dtype."""
         return self.node.type.dtype
 
     @property
     def operands(self) -> list[Value]:
+        """Handles on the node's operands."""
         return [self.builder.value(i) for i in self.node.operands]
 
     def __repr__(self) -> str:

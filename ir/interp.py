@@ -1,4 +1,4 @@
-"""The NumPy interpreter: one node at a time. It is the oracle that compiled results are tested against."""
+"""The NumPy interpreter, one node at a time: the oracle that compiled results are held to."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gradc.ir.graph import Graph
 def run(graph: Graph, inputs: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """Evaluate the outputs of a graph on arrays, one for each input, of the inputs' types.
 
-    Floating-point warnings are silenced, as compiled code has none. Raises what NumPy raises (IndexError for
-    an index out of bounds).
+    Floating-point warnings are silenced, as compiled code has none. Raises what NumPy raises
+    (IndexError for an index out of bounds).
     """
     values: dict[int, np.ndarray[Any, Any]] = {}
     for id_, given in zip(graph.inputs, inputs, strict=True):

@@ -1,7 +1,7 @@
 """The language in which elementwise ops say how one element is computed.
 
-A lowering is a function ``lower(s, *operands)`` over a :class:`Scalar` vocabulary ``s``; code generation
-supplies one that emits vector instructions. The IR knows nothing of LLVM.
+A lowering is a function ``lower(s, *operands)`` over a :class:`Scalar` vocabulary ``s``; code
+generation supplies one that emits vector instructions. The IR knows nothing of LLVM.
 """
 
 from __future__ import annotations

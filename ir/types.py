@@ -41,14 +41,17 @@ class TensorType:
 
     @property
     def rank(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
+        """The bytes of an array of the type."""
         return self.size * self.dtype.itemsize
 
     @property
@@ -57,9 +60,11 @@ class TensorType:
         return self.dtype.kind == "f"
 
     def with_shape(self, shape: Sequence[int]) -> TensorType:
+        """The same dtype in another shape."""
         return TensorType(self.dtype, tuple(shape), self.weak and not shape)
 
     def with_dtype(self, dtype: Any) -> TensorType:
+        """The same shape of another dtype."""
         return TensorType(np.dtype(dtype), self.shape)
 
     def __str__(self) -> str:
