@@ -14,7 +14,7 @@ from gradc.derivative import Forward, Gradient, Reverse
 from gradc.dispatch import Dispatcher, Specialization
 from gradc.errors import ArgumentError
 from gradc.lowering import Function, Plain, inline
-from gradc.signature import Argnums
+from gradc.signature import Argnums, as_tuple
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -101,7 +101,7 @@ class Compiled(Generic[P, R]):
         self, kind: str, argnums: Argnums = 0, has_aux: bool = False
     ) -> Compiled[..., Any]:
         """The compiled derivative of a kind: grad, value_and_grad, jvp or vjp; made once."""
-        chosen = argnums if isinstance(argnums, (int, str)) else tuple(argnums)
+        chosen = argnums if isinstance(argnums, (int, str)) else as_tuple(argnums, "argnums")
         key = (kind, chosen, has_aux)
         with self._lock:
             if key not in self._derived:

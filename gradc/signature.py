@@ -59,6 +59,9 @@ class Parameters:
         self.open_keywords = any(p.kind is p.VAR_KEYWORD for p in params)
         #: the first parameter, where it is a method's instance given as a dict of attributes
         self.state: str | None = None
+        # NumPy's functions tell a default from the same value given.
+        home = getattr(getattr(function, "func", function), "__module__", None) or "numpy"
+        self._fill = home.partition(".")[0] != "numpy"
         self._simple = len(self.positional) == len(params) and self.signature is not None
 
     def bind(
@@ -79,7 +82,8 @@ class Parameters:
             raise ArgumentError(
                 f"{self.name}(): {error}", remedy=f"call it as {self.name}{self.signature}"
             ) from None
-        bound.apply_defaults()
+        if self._fill:
+            bound.apply_defaults()
         return list(bound.args), dict(bound.kwargs)
 
     def argument_name(self, place: Place) -> str:
@@ -170,6 +174,7 @@ def static_key(leaf: Any) -> Hashable:
 def leaf_type(leaf: Any, path: str) -> TensorType | Static:
     """How a leaf is traced. Raises ArgumentError, naming ``path``, for what gradc cannot take."""
     if isinstance(leaf, Opaque):
+        _check_hash(leaf.value, path)
         return Static(leaf.value)
     kind = type(leaf)
     if kind in (float, bool) or (kind is int and leaf in _INT64):
@@ -211,19 +216,8 @@ def _array_type(leaf: Any, path: str) -> TensorType:
 
 def _check_static(leaf: Any, path: str) -> None:
     """A static leaf must be hashable, and must not hold arrays that could change unseen."""
+    _check_hash(leaf, path)
     kind = type(leaf)
-    if kind.__hash__ is None:
-        raise ArgumentError(
-            f"argument `{path}` is a {kind.__qualname__}, which is neither numbers nor hashable",
-            remedy="pass a tuple, list, dict or dataclass of arrays, or give the type a __hash__",
-        )
-    try:
-        hash(leaf)
-    except TypeError as error:
-        raise ArgumentError(
-            f"argument `{path}` is a {kind.__qualname__} that cannot be hashed: {error}",
-            remedy="pass a tuple, list, dict or dataclass of arrays",
-        ) from None
     if callable(leaf) or not hasattr(leaf, "__dict__"):
         return
     for name, value in vars(leaf).items():
@@ -234,6 +228,17 @@ def _check_static(leaf: Any, path: str) -> None:
                 remedy=f"make {kind.__qualname__} a dataclass, whose fields are traced, or pass "
                 f"{path}.{name} itself",
             )
+
+
+def _check_hash(leaf: Any, path: str) -> None:
+    try:
+        hash(leaf)
+    except TypeError as error:
+        raise ArgumentError(
+            f"argument `{path}` is no array or number, and as a static value it must be hashable: "
+            f"{error}",
+            remedy="pass a tuple, list, dict or dataclass of arrays, or something hashable",
+        ) from None
 
 
 def describe(type_: TensorType | Static) -> str:
@@ -363,8 +368,8 @@ def read(
         _change(parameters, static, bound, named, Opaque)
     leaves, tree = flatten((tuple(bound), named))
     if any(type(leaf) is int or type(leaf) is float for leaf in leaves):
-        _change(parameters, arrays, bound, named, numbers_as_arrays)
         _change(parameters, floats, bound, named, as_differentiable)
+        _change(parameters, arrays, bound, named, numbers_as_arrays)
         leaves, tree = flatten((tuple(bound), named))
     return Call(tree, leaves, tuple(map(leaf_key, leaves)))
 

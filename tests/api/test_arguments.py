@@ -169,7 +169,7 @@ def test_lists_of_arrays_stay_lists():
     assert isinstance(gradient, list)
     np.testing.assert_array_equal(gradient[1], [2, 2, 2])
     ragged = gradc.grad(lambda rows: rows[0][1] * rows[1][0])([[1.0, 2.0], [3.0]])
-    assert ragged == [[0.0, 3.0], [2.0]]
+    assert [list(row) for row in ragged] == [[0.0, 3.0], [2.0]]
 
 
 # -- results never alias -------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_static_argnums():
     np.testing.assert_array_equal(f(x, (0, 1), 0.0), np.zeros(4))
     out = f(x, (0, 1), -0.0)
     assert np.all(np.signbit(out))
-    with pytest.raises(TypeError, match="`axes` is a list that cannot be|neither numbers nor hash"):
+    with pytest.raises(TypeError, match="`axes` is no array.*must be hashable: unhashable type: 'list'"):
         f(x, [0, 1])
 
 
@@ -340,9 +340,9 @@ class Foreign:
         (np.array(["2020-01-01"], "M8[D]"), r"has dtype datetime64\[D\]"),
         (np.float16(1), r"float16\n.*\n  Try: x\['a'\]\[1\]\.astype\(np.float64\)"),
         (1j, "is complex"),
-        (np.matrix([[1.0]]), "is a numpy.matrix"),
+        (np.ones((1, 1)).view(np.matrix), "is a numpy.matrix"),
         (np.ma.masked_array([1.0], [True]), "MaskedArray.*\n.*\n  Try: pass a plain array"),
-        ({1, 2}, "is a set, which is neither numbers nor hashable"),
+        ({1, 2}, "is no array or number, and .* must be hashable"),
         (Holder(), r"its array `x\['a'\]\[1\]\.w` would be frozen"),
         (Foreign(), "Foreign, not a NumPy array"),
     ],

@@ -57,6 +57,6 @@ def test_showing_does_not_trace_again():
 
 
 def test_code_stages():
-    assert "loop" in loss.ir(*ARGS, stage="loops")
+    assert "for i0" in loss.ir(*ARGS, stage="loops")
     assert "define" in loss.llvm(*ARGS) and loss.llvm(*ARGS) == loss.ir(*ARGS, stage="llvm")
     assert "ret" in loss.asm(*ARGS)
