@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import functools
+import operator
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
 
 from gradc import inspect, pickling
 from gradc.bound import Bound, open_method
+from gradc.config import on_change, settings
 from gradc.context import current
 from gradc.derivative import Forward, Gradient, Reverse
 from gradc.dispatch import Dispatcher, Specialization
 from gradc.errors import ArgumentError
 from gradc.lowering import Function, Plain, inline
 from gradc.signature import Argnums, as_tuple
+
+if TYPE_CHECKING:
+    from gradc.codegen.callable import Entry
+
+#: the most entry points that a call may have to try
+CHAIN = 8
+
+#: the functions that have entry points
+_linked: WeakSet[Compiled[..., Any]] = WeakSet()
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -44,23 +56,58 @@ class Compiled(Generic[P, R]):
         has_aux: bool = False,
         origin: tuple[Any, ...] | None = None,
     ) -> None:
-        functools.update_wrapper(self, function.python, updated=())
+        python = function.python
+        functools.update_wrapper(self, python, updated=())
+        if not hasattr(python, "__name__"):  # a partial, a callable object
+            self.__name__ = self.__qualname__ = type(python).__name__
         self.function = function
         self.argnums = argnums
         self.has_aux = has_aux
         #: of a derivative: the function, and the arguments of ``derived`` that made it of that
         self.origin = origin
-        self.dispatcher = Dispatcher(function)
+        self.dispatcher = Dispatcher(function, self._slow)
+        self._chain: list[Entry] = []
         self._derived: dict[tuple[Any, ...], Compiled[..., Any]] = {}
         self._lock = threading.Lock()
         self._methods: dict[type, Compiled[..., Any]] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function: natively, or by tracing it where a trace is under way."""
+        return cast(R, self._slow(*args, **kwargs))
+
+    def _slow(self, *args: Any, **kwargs: Any) -> Any:
+        """Serve a call in Python: bind it, find its specialisation, convert its arguments."""
         if current() is not None:
-            return cast(R, self._traced_through(args, kwargs))
+            return self._traced_through(args, kwargs)
         call = self.dispatcher.read(args, kwargs)
-        return cast(R, self.dispatcher.find(call)(call.leaves))
+        found = self.dispatcher.find(call)
+        if settings().jit and not kwargs and _is_flat(args, call.leaves, found):
+            self._link(found.native.entry)
+        return found(call.leaves)
+
+    def _link(self, entry: Entry | None) -> None:
+        """Have calls that fit an entry point go straight to it.
+
+        The entry points are chained: each hands what it does not fit to the next, the last one to
+        Python. The first of them becomes the ``__call__`` of this function's own class.
+        """
+        with self._lock:
+            if entry is None or entry in self._chain or len(self._chain) == CHAIN:
+                return
+            if self._chain:
+                self._chain[-1].link(entry)
+            self._chain.append(entry)
+        _linked.add(self)
+        self._install()
+
+    def _install(self) -> None:
+        with self._lock:
+            own = type(self)
+            if self._chain and settings().jit:
+                if "__call__" not in vars(own):
+                    own.__call__ = self._chain[0].builtin(self.__name__)  # type: ignore[assignment, method-assign]
+            elif "__call__" in vars(own):
+                del own.__call__
 
     def _traced_through(self, args: Any, kwargs: Any) -> Any:
         if isinstance(self.function, Plain):
@@ -176,9 +223,28 @@ class Compiled(Generic[P, R]):
         """Forget all specialisations, those of the derivatives too."""
         self.dispatcher.clear()
         with self._lock:
+            self._chain = []
+        self._install()
+        with self._lock:
             derived = [*self._derived.values(), *self._methods.values()]
         for one in derived:
             one.clear_cache()
+
+
+def _is_flat(args: tuple[Any, ...], leaves: list[Any], found: Specialization) -> bool:
+    """Whether the arguments of a call are, one by one and as they are, the inputs of its graph."""
+    return (
+        len(args) == len(leaves) == len(found.lowered.inputs)
+        and all(map(operator.is_, args, leaves))
+    )
+
+
+def _install_all() -> None:
+    for compiled in list(_linked):
+        compiled._install()
+
+
+on_change(_install_all)
 
 
 def _derivative(function: Function, kind: str, argnums: Argnums, has_aux: bool) -> Function:

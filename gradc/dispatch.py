@@ -6,17 +6,17 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from gradc import native
 from gradc.config import settings
 from gradc.ir import interp
 from gradc.ir.graph import Graph
+from gradc.errors import IndexingError
 from gradc.lowering import Function, Lowered, lower
+from gradc.native import Native, contiguous, finished
 from gradc.signature import (
     Call,
     Signature,
@@ -27,9 +27,6 @@ from gradc.signature import (
 )
 from gradc.source import user_loc
 from gradc.trace import Static
-from gradc.tree import unflatten
-
-Array = np.ndarray[Any, Any]
 
 logger = logging.getLogger("gradc")
 
@@ -41,14 +38,22 @@ class SpecializationWarning(UserWarning):
     """A function was compiled for so many signatures that compiling may cost more than it saves."""
 
 
-@dataclass(eq=False)
 class Specialization:
-    """A function compiled for one signature."""
+    """A function compiled for one signature. ``keys`` are those of the leaves of its calls."""
 
-    signature: Signature
-    lowered: Lowered
-    label: str
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    def __init__(
+        self,
+        signature: Signature,
+        lowered: Lowered,
+        keys: Sequence[Hashable],
+        label: str,
+        slow: Callable[..., Any],
+    ) -> None:
+        self.signature = signature
+        self.lowered = lowered
+        self.keys = keys
+        self.label = label
+        self._slow = slow
 
     @cached_property
     def optimized(self) -> Graph:
@@ -58,38 +63,34 @@ class Specialization:
         return optimize(self.lowered.graph)
 
     @cached_property
-    def _run(self) -> Callable[[Sequence[Array]], Sequence[Array]]:
-        with self._lock:
-            return native.compile_graph(self.optimized)
+    def native(self) -> Native:
+        """Its native code, compiled at its first call."""
+        return Native(self.optimized, self.lowered, self.keys, self.label, self._slow)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """Run on the leaves of a call of this signature; the results are new arrays."""
+        return self.native(leaves) if settings().jit else self.interpret(leaves)
+
+    def interpret(self, leaves: Sequence[Any]) -> Any:
+        """Run node by node in NumPy."""
         types = self.lowered.graph.input_types
         inputs = [
             contiguous(leaves[k], type_.dtype)
             for k, type_ in zip(self.lowered.inputs, types, strict=True)
         ]
-        if settings().jit:
-            outputs = self._run(inputs)
-        else:
-            outputs = [np.array(out) for out in interp.run(self.optimized, inputs)]
-        # Indexing by () makes NumPy scalars of 0-d arrays and leaves the others as they are.
-        return unflatten(
-            self.lowered.out_tree, [out if out.ndim else out[()] for out in outputs]
-        )
-
-
-def contiguous(leaf: Any, dtype: np.dtype[Any]) -> Array:
-    """An argument as native code reads it: C-ordered, aligned, in native byte order."""
-    array = np.asarray(leaf, dtype, order="C")
-    return array if array.flags.aligned else array.copy()
+        try:
+            outputs = interp.run(self.optimized, inputs)
+        except IndexError as error:
+            raise IndexingError(str(error)) from None
+        return finished(self.lowered, [np.array(out) for out in outputs])
 
 
 class Dispatcher:
     """All specialisations of a function, safe to use from many threads."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, slow: Callable[..., Any]) -> None:
         self.function = function
+        self.slow = slow
         self._lock = threading.RLock()
         self.clear()
 
@@ -154,8 +155,15 @@ class Dispatcher:
             static |= {leaf}
             key = call.key(static)
         signature = Signature(call.tree, tuple(types), names)
-        self.cache[key] = Specialization(signature, lowered, self.function.label)
+        self.add(key, signature, lowered)
         self._report(signature)
+
+    def add(self, key: Hashable, signature: Signature, lowered: Lowered) -> None:
+        """Keep a lowered call under its key."""
+        assert isinstance(key, tuple)
+        self.cache[key] = Specialization(
+            signature, lowered, key[1], self.function.label, self.slow
+        )
 
     def _report(self, signature: Signature) -> None:
         """Log what is new in a signature; warn when there are too many."""

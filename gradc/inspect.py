@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradc.derivative import Gradient
@@ -71,21 +70,13 @@ def _text(found: Specialization, stage: str) -> str:
         return dump(found.lowered.graph)
     if stage == "optimized":
         return dump(found.optimized)
-    return _CODE[stage](found)
+    if stage == "loops":
+        return str(found.native.kernel.program)
+    module = str(found.native.kernel.module)
+    if stage == "llvm":
+        return module
+    from gradc.codegen.jit import assembly
+
+    return assembly(module)
 
 
-def _loops(found: Specialization) -> str:
-    from gradc.codegen.program import schedule
-
-    return str(schedule(found.optimized))
-
-
-def _llvm(found: Specialization) -> str:
-    return found.native.llvm()
-
-
-def _asm(found: Specialization) -> str:
-    return found.native.assembly()
-
-
-_CODE: dict[str, Callable[[Specialization], str]] = {"loops": _loops, "llvm": _llvm, "asm": _asm}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradc.dispatch import Dispatcher, Specialization
+from gradc.dispatch import Dispatcher
 from gradc.errors import ArgumentError
 from gradc.ir.text import dump, parse
 from gradc.lowering import Lowered, Plain
@@ -132,8 +132,7 @@ def _fill(dispatcher: Dispatcher, state: _State) -> None:
     entries, demands = state
     dispatcher.demands.update(demands)
     for key, signature, graph in entries:
-        label = dispatcher.function.label
-        dispatcher.cache[key] = Specialization(signature, _from_text(graph), label)
+        dispatcher.add(key, signature, _from_text(graph))
 
 
 def _compile(python: Callable[..., Any], argnums: Any, has_aux: bool, static: Any) -> Any:
