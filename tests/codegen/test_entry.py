@@ -159,6 +159,9 @@ def test_every_dtype_as_array_and_scalar(dtype: np.dtype[Any]) -> None:
 class Key:
     """A hashable key of its own identity."""
 
+    def __repr__(self) -> str:
+        return "Key()"
+
 
 KEY = Key()
 
