@@ -62,6 +62,10 @@ class TrainingKernel:
         )(library.address("run"))
         return (library, externals), call
 
+    def load(self) -> None:
+        """Generate the machine code, if that has not been done."""
+        _ = self._loaded
+
     def __call__(
         self,
         carried: Sequence[Array],
@@ -91,7 +95,7 @@ class TrainingKernel:
         finished = int(done[0])
         side = finished * self.program.steps % 2
         count = len(carried)
-        return copies[side * count : (side + 1) * count], losses[:finished]
+        return copies[side * count : (side + 1) * count], losses[:finished].copy()
 
 
 def _aligned(array: Array) -> Array:

@@ -12,12 +12,14 @@
 
 from __future__ import annotations
 
+from gradc import optim
 from gradc.check import GradientCheckError, check_grads
 from gradc.compile import Compiled, compile
 from gradc.config import config
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError
+from gradc.train import Trainer, TrainResult, train
 from gradc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
 
 __all__ = [
@@ -25,13 +27,17 @@ __all__ = [
     "GradcError",
     "GradientCheckError",
     "SpecializationWarning",
+    "TrainResult",
+    "Trainer",
     "check_grads",
     "compile",
     "config",
     "debug_print",
     "grad",
     "jvp",
+    "optim",
     "stop_gradient",
+    "train",
     "value_and_grad",
     "vjp",
 ]

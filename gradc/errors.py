@@ -99,6 +99,10 @@ class ArgumentError(GradcError, TypeError):
     """An argument that gradc cannot take: of a type, a dtype or a structure it does not know."""
 
 
+class OptionError(GradcError, ValueError):
+    """An option, such as a learning rate or a batch size, outside its range."""
+
+
 class NotDifferentiableError(GradcError, TypeError):
     """A gradient was asked for in an argument, or of a result, that has none."""
 

@@ -1,0 +1,159 @@
+"""The step of a training loop as one graph: loss, its gradient, and the optimizer's update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gradc.derivative import scalar
+from gradc.errors import ArgumentError, OutputError
+from gradc.ir import autodiff
+from gradc.ir.graph import Builder, Graph, Role
+from gradc.ir.types import TensorType
+from gradc.lowering import Lowered, identifier
+from gradc.optim import Optimizer
+from gradc.signature import Parameters
+from gradc.trace import NeedsStatic, Traced, trace
+from gradc.tree import TreeDef, flatten, paths, unflatten
+
+
+@dataclass(frozen=True)
+class StepTypes:
+    """What a step is made for: the structures and types of what is carried, the types of the data.
+
+    The leading extent of ``data`` is the number of samples, and is replaced by that of the batch.
+    """
+
+    params: TreeDef
+    param_types: tuple[TensorType, ...]
+    state: TreeDef
+    state_types: tuple[TensorType, ...]
+    data: tuple[TensorType, ...]
+
+    def batch_types(self, size: int) -> list[TensorType]:
+        """The types of a batch of so many samples."""
+        return [t.with_shape((size, *t.shape[1:])) for t in self.data]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the user calls the inputs of a step."""
+
+    params: tuple[str, ...]
+    state: tuple[str, ...]
+    data: tuple[str, ...]
+
+
+def names_of(parameters: Parameters, types: StepTypes) -> Names:
+    """Names from the loss's parameters on: ``params['W1']``, ``state.mean['W1']``, ``x``."""
+    return Names(
+        tuple(paths(types.params, parameters.argument_name(0))),
+        tuple(paths(types.state, "state")),
+        tuple(parameters.argument_name(k + 1) for k in range(len(types.data))),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step on a batch: from parameters, state and batch to new parameters, new state and loss."""
+
+    traced: Graph
+    adjoint: Graph
+
+    @cached_property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        from gradc.ir.passes import optimize
+
+        return optimize(self.adjoint)
+
+
+def make_step(
+    loss: Callable[..., Any],
+    parameters: Parameters,
+    optimizer: Optimizer,
+    types: StepTypes,
+    size: int,
+) -> Step:
+    """Trace the loss for a batch of ``size`` samples, differentiate it, and append the update.
+
+    Raises what tracing raises, NotScalarError, and ArgumentError for an update that does not fit.
+    """
+    from gradc.ir.passes import stabilize
+
+    names, label = names_of(parameters, types), parameters.name
+    batch = types.batch_types(size)
+    given = [*types.param_types, *batch]
+    leaf = TreeDef()
+    arguments = TreeDef(tuple, (), (types.params, *(leaf for _ in batch)))
+    traced = _trace(loss, arguments, given, (*names.params, *names.data), label)
+    lowered = Lowered(traced.graph, traced.out_tree, tuple(range(len(given))))
+    scalar(label, lowered, lowered.result)
+
+    builder = Builder(traced.graph.name)
+    carried_names = (*names.params, *names.state)
+    carried_types = (*types.param_types, *types.state_types)
+    carried = [builder.input(n, t) for n, t in zip(carried_names, carried_types, strict=True)]
+    inputs = [builder.input(n, t) for n, t in zip(names.data, batch, strict=True)]
+    count = len(types.param_types)
+    params, state = carried[:count], carried[count:]
+    primal = builder.build(builder.splice(stabilize(traced.graph), [*params, *inputs]))
+
+    graph = autodiff.value_and_grad(primal, range(count))
+    builder = Builder.extending(graph)
+    value, *grads = (builder.value(i) for i in graph.outputs)
+    again = [builder.value(i) for i in graph.inputs[: len(carried)]]
+    update = _trace_update(optimizer, types, names)
+    results = builder.splice(update, [*grads, *again[count:], *again[:count]], Role("update", 1))
+    return Step(traced.graph, builder.build([*results, value]))
+
+
+def _trace(
+    function: Callable[..., Any],
+    arguments: TreeDef,
+    types: Sequence[TensorType],
+    names: Sequence[str],
+    label: str,
+) -> Traced:
+    tree = TreeDef(tuple, (), (arguments, flatten({})[1]))
+    try:
+        traced = trace(function, tree, types, names, name=identifier(label))
+    except NeedsStatic as request:
+        raise ArgumentError(
+            f"{label} needs the value of `{names[request.leaf]}` while it is traced, but the value "
+            "is another in every step",
+            types=[f"{names[request.leaf]}: {types[request.leaf]}"],
+            remedy="compute with it (np.where), or take a constant from outside the function",
+        ) from None
+    if traced.captures:
+        raise ArgumentError(f"{label} uses traced values of a function around it")
+    return traced
+
+
+def _trace_update(optimizer: Optimizer, types: StepTypes, names: Names) -> Graph:
+    """The update's graph: gradients, state and parameters to new parameters and state."""
+    arguments = TreeDef(tuple, (), (types.params, types.state, types.params))
+    given = [*types.param_types, *types.state_types, *types.param_types]
+    called = [*(f"d {name}" for name in names.params), *names.state, *names.params]
+    label = f"the update of {optimizer.name}"
+    traced = _trace(optimizer.update, arguments, given, called, label)
+    result = unflatten(traced.out_tree, range(traced.out_tree.num_leaves))
+    expected = TreeDef(tuple, (), (types.params, types.state))
+    if flatten(result)[1] != expected:
+        raise OutputError(
+            f"{label} must return (params, state) of the structure {expected}, not "
+            f"{traced.out_tree}",
+            remedy="give both the structure in which they came",
+        )
+    before = [*zip(names.params, types.param_types, strict=True)]
+    before += zip(names.state, types.state_types, strict=True)
+    for (name, old), new in zip(before, traced.graph.output_types, strict=True):
+        if (old.dtype, old.shape) != (new.dtype, new.shape):
+            raise OutputError(
+                f"{label} changes the type of `{name}`",
+                types=[f"{name}: {old}", f"after the update: {new}"],
+                remedy="keep its shape, and its dtype: .astype(old.dtype)",
+            )
+    return traced.graph
