@@ -42,7 +42,9 @@ def _wrapper(original: Any, handler: Handler) -> Any:
             return original(*args, **kwargs)
         return handler(original, args, kwargs)
 
-    return functools.update_wrapper(wrapper, original)
+    functools.update_wrapper(wrapper, original)
+    wrapper.wrapped_by_gradc = original  # type: ignore[attr-defined]
+    return wrapper
 
 
 class _Concatenator:

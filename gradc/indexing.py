@@ -216,7 +216,7 @@ def read(t: Tracer, index: Any) -> Any:
             return _read_constant(t, known, index)
     p = plan(index, t.shape)
     if not p.arrays:
-        view = t.view(*p.steps)
+        view = t.through(*p.steps)
         view.weak = t.weak and not view.shape
         if not p.scalar:
             return view
@@ -235,17 +235,17 @@ def _read_constant(t: Tracer, known: Any, index: Any) -> Any:
     except IndexError as error:
         raise from_numpy(error, types=[describe(t)], remedy="check the index") from error
     if isinstance(result, np.ndarray) and np.may_share_memory(result, array):
-        return t.view(*plan(index, t.shape).steps)
+        return t.through(*plan(index, t.shape).steps)
     return wrap(result, [], [])
 
 
 def _gather_plan(t: Tracer, p: Plan) -> tuple[Tracer, list[Value], Shape, Shape | None]:
     """The view with the indexed axes first, the indices, their shape, the result's axes."""
-    view = t.view(*p.steps)
+    view = t.through(*p.steps)
     axes = [axis for axis, _ in p.arrays]
     rest = [axis for axis in range(len(p.shape)) if axis not in axes]
     perm = (*axes, *rest)
-    moved = view if perm == tuple(range(len(perm))) else view.view(Transpose(perm))
+    moved = view if perm == tuple(range(len(perm))) else view.through(Transpose(perm))
     try:
         where = broadcast_shapes(*(shape_of(i) for _, i in p.arrays))
     except ValueError:
@@ -270,7 +270,7 @@ def write(t: Tracer, index: Any, new: Any) -> None:
                             remedy="np.array(x) makes an array of it")
     new = operand(new)
     _check_cast(t, new)
-    if t.is_constant and not is_traced(new) and t.trace is current() and not t.cell.guard:
+    if t.is_constant and not is_traced(new) and t.context is current() and not t.cell.guard:
         known = _array_index(t, index)
         if known is not None:
             t.array()[known] = new.array() if isinstance(new, Tracer) else new
@@ -282,7 +282,7 @@ def write(t: Tracer, index: Any, new: Any) -> None:
         return
     p = plan(index, t.shape)
     if not p.arrays:
-        view = t.view(*p.steps)
+        view = t.through(*p.steps)
         same = isinstance(new, Tracer) and new.cell is t.cell and new.path == view.path
         if not same:
             view.assign(_fitted(new, t.dtype, view.shape))
@@ -305,7 +305,7 @@ def add_at(t: Tracer, index: Any, new: Any) -> None:
     _check_cast(t, new)
     p = plan(index, t.shape)
     if not p.arrays:
-        view = t.view(*p.steps)
+        view = t.through(*p.steps)
         view.assign(view.value + _fitted(new, t.dtype, view.shape))
         return
     moved, indices, where, perm = _gather_plan(t, p)

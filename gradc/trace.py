@@ -89,6 +89,14 @@ def _active(context: Context) -> Iterator[None]:
         if request.context is context:
             raise NeedsStatic(request.leaf) from None
         raise
+    except ValueError as error:
+        # NumPy says this of any object with a length that will not turn into a number, over our error.
+        cause = error.__cause__
+        if "setting an array element with a sequence" not in str(error) or cause is None:
+            raise
+        if isinstance(cause, StaticRequest) and cause.context is context:
+            raise NeedsStatic(cause.leaf) from None
+        raise cause from None
     finally:
         stack.remove(context)
 

@@ -80,7 +80,7 @@ class Tracer(Operators, Methods):
         return TensorType(self.dtype, self.shape, self.weak)
 
     @property
-    def trace(self) -> Context | None:
+    def context(self) -> Context | None:
         """The trace that the value belongs to."""
         return self.cell.trace
 
@@ -135,7 +135,7 @@ class Tracer(Operators, Methods):
         cell = Cell(self.cell.trace, value)
         return Tracer(cell, self.shape, self.dtype, weak=self.weak, is_scalar=self.is_scalar)
 
-    def view(self, *steps: Step) -> Tracer:
+    def through(self, *steps: Step) -> Tracer:
         """The view of the same storage that the steps lead to."""
         shape = self.shape
         for step in steps:
@@ -146,7 +146,7 @@ class Tracer(Operators, Methods):
         """A view in another shape, or a copy where NumPy would make one."""
         base = self.shape if not self.path else self._cell_shape()
         if reshape_is_view(self.path, base, shape):
-            return self.view(Reshape(shape))
+            return self.through(Reshape(shape))
         if self.is_constant:
             return constant(self.array().reshape(shape), self.cell.trace)
         return fresh(ops.reshape(self.value, shape=shape))

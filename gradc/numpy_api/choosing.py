@@ -206,7 +206,7 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None, stable: An
     t = as_tracer(a)
     if axis is None:
         t, axis = t.reshaped((t.size,)), 0
-    return take_along_axis(t, argsort(t, axis), axis)
+    return take_along_axis(t, argsort(t, axis, order=order), axis)
 
 
 @implements(np.argsort)

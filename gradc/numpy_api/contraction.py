@@ -13,7 +13,7 @@ from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, Shape, broadcast_shapes
 from gradc.numpy_api.dispatch import implements
-from gradc.numpy_api.values import as_tracer, normalized, promoted, to_value
+from gradc.numpy_api.values import as_tracer, is_single, normalized, promoted, to_value
 from gradc.tracer import Tracer, describe, fresh
 
 
@@ -131,7 +131,7 @@ def outer(a: Any, b: Any, out: Any = None) -> Any:
 @implements(np.tensordot, *([np.linalg.tensordot] if hasattr(np.linalg, "tensordot") else []))
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     x, y, dtype = _pair(a, b)
-    if hasattr(axes, "__index__"):
+    if is_single(axes):
         n = axes.__index__()
         left, right = list(range(x.ndim - n, x.ndim)), list(range(n))
     else:

@@ -70,7 +70,9 @@ def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     Raises UnsupportedError for a function or a parameter that gradc does not trace.
     """
-    given = [t for t in tracers_in(args, kwargs)]
+    # While a thread traces, the name of a function may stand for the wrapper around it.
+    func = getattr(func, "wrapped_by_gradc", func)
+    given = list(tracers_in(args, kwargs))
     if func not in _VIEWS and all(t.is_constant for t in given):
         return evaluate(func, args, kwargs)
     ours = FUNCTIONS.get(func)
@@ -140,7 +142,7 @@ def plain(value: Any) -> Any:
 
 def evaluate(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Let NumPy compute on constants; arrays among the results are Tracers of constants again."""
-    given = [t for t in tracers_in(args, kwargs)]
+    given = list(tracers_in(args, kwargs))
     arrays = [t.array() for t in given]
     result = func(*plain(args), **plain(kwargs))
     return wrap(result, given, arrays)

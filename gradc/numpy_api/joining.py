@@ -13,6 +13,8 @@ from gradc.numpy_api.values import (
     as_tracer,
     check_dtype,
     dtype_of,
+    integers,
+    is_single,
     is_traced,
     normalized,
     operand,
@@ -132,9 +134,9 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 def _bounds(n: int, given: Any) -> list[int]:
-    if not hasattr(given, "__index__") or np.ndim(plain(given)):
+    if not is_single(given):
         # Cuts may lie beyond the end; a part that would run backwards is empty.
-        return [0, *(int(i) for i in given), n]
+        return [0, *integers(given), n]
     sections = given.__index__()
     if sections <= 0:
         raise ValueError("number sections must be larger than 0.")
@@ -145,7 +147,7 @@ def _bounds(n: int, given: Any) -> list[int]:
 @implements(np.split, views=True)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     t = as_tracer(ary)
-    if hasattr(indices_or_sections, "__index__") and not np.ndim(plain(indices_or_sections)):
+    if is_single(indices_or_sections):
         if t.shape[normalized(axis, t.ndim)] % indices_or_sections.__index__():
             raise ValueError("array split does not result in an equal division")
     return array_split(t, indices_or_sections, axis)

@@ -11,7 +11,7 @@ from gradc.context import current
 from gradc.errors import CastingError, GradcError, ReadOnlyError, ShapeError, UnsupportedError
 from gradc.errors import from_numpy
 from gradc.ir.graph import Value
-from gradc.ir.types import BOOL, F64, TensorType
+from gradc.ir.types import BOOL, F32, F64, TensorType
 from gradc.numpy_api.dispatch import call, evaluate, tracers_in
 from gradc.numpy_api.ufuncs import COMPARISONS, UFUNCS
 from gradc.numpy_api.values import (
@@ -100,6 +100,12 @@ def _loop(ufunc: np.ufunc, types: tuple[Any, ...], dtype: Any) -> tuple[np.dtype
     if dtype is not None:
         options["signature"] = (*(None for _ in types), *(dtype for _ in range(ufunc.nout)))
     loop = ufunc.resolve_dtypes(padded, **options)
+    if loop[0] == np.dtype(object) and set(types) == {int}:
+        # Python ints alone: NumPy compares them as objects, whatever their size.
+        loop = ufunc.resolve_dtypes((*(np.dtype(int) for _ in types), *padded[len(types):]))
+    if loop[-1] == BOOL:
+        # A predicate of small integers, for which NumPy takes float16.
+        loop = tuple(F32 if t == np.float16 else t for t in loop)
     return tuple(check_dtype(t) for t in loop)
 
 

@@ -43,6 +43,11 @@ def _masked(t: Tracer, where: Any, other: float) -> Tracer:
     return as_tracer(np.where(where, t, full(t, other)))
 
 
+def _start(initial: Any, like: Tracer) -> Tracer:
+    """The first value of a reduction, in the dtype of its result."""
+    return fresh(to_value(as_tracer(initial), like.dtype))
+
+
 @implements(np.sum)
 def sum_(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: bool = False,
          initial: Any = None, where: Any = True) -> Any:
@@ -50,7 +55,7 @@ def sum_(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
     if t.dtype == BOOL:
         return reduce(ops.any_, t, axis, keepdims)
     total = reduce(ops.sum_, t, axis, keepdims)
-    return total if initial is None else total + initial
+    return total if initial is None else total + _start(initial, total)
 
 
 @implements(np.prod)
@@ -58,7 +63,7 @@ def prod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
          initial: Any = None, where: Any = True) -> Any:
     t = _wide(_masked(as_tracer(a), where, 1), dtype)
     total = reduce(ops.prod, t, axis, keepdims)
-    return total if initial is None else total * initial
+    return total if initial is None else total * _start(initial, total)
 
 
 def _extremum(op: Op, choose: Any, a: Any, axis: Any, keepdims: bool, initial: Any,
@@ -74,7 +79,7 @@ def _extremum(op: Op, choose: Any, a: Any, axis: Any, keepdims: bool, initial: A
         kept = tuple(d for k, d in enumerate(t.shape) if k not in axes)
         return fresh(to_value(initial, t.dtype, shape if keepdims else kept))
     best = reduce(op, t, axis, keepdims)
-    return best if initial is None else choose(best, initial)
+    return best if initial is None else choose(best, _start(initial, best))
 
 
 @implements(np.max, np.amax)

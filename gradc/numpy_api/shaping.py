@@ -11,21 +11,21 @@ from gradc.cells import Reshape, Transpose
 from gradc.ir import ops
 from gradc.ir.types import Shape
 from gradc.numpy_api.dispatch import implements
-from gradc.numpy_api.values import as_tracer, broadcast, common_shape, normalized
+from gradc.numpy_api.values import as_tracer, broadcast, common_shape, integers, normalized
 from gradc.tracer import Tracer, fresh
 
 
 def _target(size: int, shape: Any) -> Shape:
     """A shape with −1 worked out. Raises ValueError, in NumPy's words."""
-    given = (shape,) if hasattr(shape, "__index__") else tuple(shape)
-    dims = [d.__index__() for d in given]
+    given = integers(shape)
+    dims = list(given)
     known = math.prod(d for d in dims if d != -1)
     if dims.count(-1) > 1:
         raise ValueError("can only specify one unknown dimension")
     if -1 in dims and known and size % known == 0:
         dims[dims.index(-1)] = size // known
     if math.prod(dims) != size or any(d < 0 for d in dims):
-        shown = str(tuple(given)).replace(" ", "")
+        shown = str(given).replace(" ", "")
         raise ValueError(f"cannot reshape array of size {size} into shape {shown}")
     return tuple(dims)
 
@@ -38,7 +38,7 @@ def reshape(a: Any, shape: Any = None, order: str = "C", newshape: Any = None,
     if order == "F":
         turned = transpose(t).reshaped(target[::-1])
         return transpose(turned)
-    out = t.reshaped(target) if target != t.shape or t.is_scalar else t.view()
+    out = t.reshaped(target) if target != t.shape or t.is_scalar else t.through()
     return out.copy() if copy else out
 
 
@@ -54,15 +54,14 @@ def transpose(a: Any, axes: Any = None) -> Tracer:
     if axes is None:
         perm = tuple(reversed(range(t.ndim)))
     else:
-        given = (axes,) if isinstance(axes, int) else axes
-        perm = tuple(normalized(axis, t.ndim) for axis in given)
+        perm = tuple(normalized(axis, t.ndim) for axis in integers(axes))
         if sorted(perm) != list(range(t.ndim)):
             raise ValueError("axes don't match array")
     if perm == tuple(range(t.ndim)):
-        out = t.view()
+        out = t.through()
         out.weak, out.is_scalar = t.weak, t.is_scalar
         return out
-    return t.view(Transpose(perm))
+    return t.through(Transpose(perm))
 
 
 @implements(np.swapaxes, views=True)
@@ -81,8 +80,7 @@ if hasattr(np, "matrix_transpose"):
 
 
 def _axis_list(axis: Any, ndim: int) -> list[int]:
-    given = (axis,) if hasattr(axis, "__index__") else tuple(axis)
-    out = [normalized(k, ndim) for k in given]
+    out = [normalized(k, ndim) for k in integers(axis)]
     if len(set(out)) != len(out):
         raise ValueError("repeated axis")
     return out
@@ -117,16 +115,16 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     if any(t.shape[k] != 1 for k in axes):
         raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
     shape = tuple(d for k, d in enumerate(t.shape) if k not in axes)
-    return t.view(Reshape(shape)) if axes else t.view()
+    return t.through(Reshape(shape)) if axes else t.through()
 
 
 @implements(np.expand_dims, views=True)
 def expand_dims(a: Any, axis: Any) -> Any:
     t = as_tracer(a)
-    count = 1 if hasattr(axis, "__index__") else len(axis)
+    count = len(integers(axis))
     axes = _axis_list(axis, t.ndim + count)
     rest = iter(t.shape)
-    return t.view(Reshape(tuple(1 if k in axes else next(rest) for k in range(t.ndim + count))))
+    return t.through(Reshape(tuple(1 if k in axes else next(rest) for k in range(t.ndim + count))))
 
 
 def _at_least(arrays: tuple[Any, ...], rank: int) -> Any:
@@ -139,7 +137,7 @@ def _at_least(arrays: tuple[Any, ...], rank: int) -> Any:
             shape = {0: (1, 1, 1), 1: (1, *t.shape, 1), 2: (*t.shape, 1)}[t.ndim]
         else:
             shape = (1,) * (rank - t.ndim) + t.shape
-        out.append(t if shape == t.shape else t.view(Reshape(shape)))
+        out.append(t if shape == t.shape else t.through(Reshape(shape)))
     return out[0] if len(out) == 1 else tuple(out)
 
 
@@ -161,7 +159,7 @@ def atleast_3d(*arys: Any) -> Any:
 @implements(np.broadcast_to)
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     """Repeated, and read-only as in NumPy."""
-    wanted = (shape,) if hasattr(shape, "__index__") else tuple(d.__index__() for d in shape)
+    wanted = integers(shape)
     t = as_tracer(array)
     out = fresh(broadcast(t, wanted).value, weak=t.weak and not wanted)
     out.cell.guard = "the result of np.broadcast_to, which is read-only"
@@ -201,7 +199,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     one, two = _axis_list(axes, t.ndim)
     turns = k % 4
     if turns == 0:
-        return t.view()
+        return t.through()
     if turns == 2:
         return flip(t, (one, two))
     if turns == 1:
@@ -232,7 +230,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
 @implements(np.tile)
 def tile(A: Any, reps: Any) -> Any:
     t = as_tracer(A)
-    counts = [int(r) for r in ((reps,) if hasattr(reps, "__index__") else reps)]
+    counts = list(integers(reps))
     rank = max(len(counts), t.ndim)
     counts = [1] * (rank - len(counts)) + counts
     shape = (1,) * (rank - t.ndim) + t.shape

@@ -133,6 +133,16 @@ def normalized(axis: Any, ndim: int) -> int:
     return at % ndim
 
 
+def is_single(x: Any) -> bool:
+    """Whether an argument is one integer, and no sequence of them."""
+    return not isinstance(x, (tuple, list)) and not shape_of(x)
+
+
+def integers(x: Any) -> tuple[int, ...]:
+    """An integer or a sequence of integers, as a tuple: a shape, axes, repetitions."""
+    return (x.__index__(),) if is_single(x) else tuple(i.__index__() for i in x)
+
+
 def is_traced(x: Any) -> bool:
     """Whether an operand is known only when the compiled code runs."""
     return isinstance(x, Tracer) and not x.is_constant
