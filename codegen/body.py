@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from gradc.codegen.accumulate import Accumulators, Pointer
 from gradc.codegen.llvm import Builder, Val, intrinsic_suffix, like, scalar_of, vector
 from gradc.codegen.loops import (
     Accumulate,
@@ -23,10 +24,8 @@ from gradc.codegen.loops import (
     Store,
 )
 from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
-from gradc.codegen.sums import combine, two_sum
+from gradc.codegen.sums import combine
 from gradc.ir.types import BOOL
-
-Pointer = Callable[[Buffer], Val]
 
 
 @dataclass
@@ -54,6 +53,7 @@ class Place:
 
     builder: Builder
     pointer: Pointer
+    accumulators: Accumulators
     failures: dict[int, Val] = field(default_factory=dict)
 
 
@@ -85,7 +85,7 @@ class Body:
             case Gather():
                 self.values[statement.value] = self._gather(statement)
             case Store(buffer, index, value):
-                self._store(self._wide(value), buffer, index)
+                self.store(self._wide(value), buffer, index)
             case Reduce():
                 self._reduce(statement)
             case Accumulate():
@@ -195,7 +195,8 @@ class Body:
             ty, f"call {ty} @{name}({at}, i32 {size}, {mask}, {ty} zeroinitializer)"
         )
 
-    def _store(self, lane: Lane, buffer: Buffer, index: Affine) -> None:
+    def store(self, lane: Lane, buffer: Buffer, index: Affine) -> None:
+        """Write a value; only the lanes of the mask."""
         b = self.b
         element, size = memory_type(buffer.dtype), buffer.dtype.itemsize
         value = self._to_memory(lane)
@@ -285,17 +286,15 @@ class Body:
         self.accumulators[r.result] = new
 
     def _accumulate(self, a: Accumulate) -> None:
-        b, dtype = self.b, a.buffer.dtype
-        before = self._read(a.buffer, a.index, self.mask, None)
+        dtype = a.buffer.dtype
         value = self._wide(a.value)
-        if a.correction is None:
-            new = Lane(combine(b, a.kind, dtype, before.val, value.val), dtype)
-            self._store(new, a.buffer, a.index)
+        if self.place.accumulators.in_registers(a):
+            at = self.indices[self.axis] if self.axis is not None else None
+            self.place.accumulators.update(a, at, value.val, self.mask)
             return
-        lost = self._read(a.correction, a.index, self.mask, None)
-        total, left = two_sum(b, before.val, lost.val, value.val)
-        self._store(Lane(total, dtype), a.buffer, a.index)
-        self._store(Lane(left, dtype), a.correction, a.index)
+        before = self._read(a.buffer, a.index, self.mask, None)
+        new = combine(self.b, a.kind, dtype, before.val, value.val)
+        self.store(Lane(new, dtype), a.buffer, a.index)
 
 
 def _plus(b: Builder, x: Val, y: Val) -> Val:

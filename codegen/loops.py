@@ -158,19 +158,20 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Accumulate:
-    """A reduction over outer loops, in memory.
+    """A reduction over outer loops into a buffer.
 
-    ``correction`` holds what rounding lost (Neumaier 1974), for long sums; it is added at the end.
+    Long floating sums are compensated: ``totals`` is memory for the total and for what rounding
+    lost, used unless the sums stay in registers.
     """
 
     buffer: Buffer
     index: Affine
     kind: str
     value: int
-    correction: Buffer | None = None
+    totals: tuple[Buffer, Buffer] | None = None
 
     def __str__(self) -> str:
-        mark = " (compensated)" if self.correction else ""
+        mark = " (compensated)" if self.totals else ""
         return f"{self.buffer.name}[{self.index}] {self.kind}= v{self.value}{mark}"
 
 
@@ -214,8 +215,7 @@ class Nest:
     outer: tuple[int, ...]
     inner: tuple[int, ...]
     phases: tuple[Phase, ...]
-    fills: tuple[Fill, ...] = ()
-    corrections: tuple[tuple[Buffer, Buffer], ...] = ()  # (sum, what rounding lost)
+    fills: tuple[Fill, ...] = ()  # of buffers that are then written in part
 
     @property
     def flops(self) -> int:
@@ -244,8 +244,6 @@ class Nest:
                 deeper += "  "
             for statement in phase.body:
                 yield f"{deeper}{statement}"
-        for total, lost in self.corrections:
-            yield f"{total.name}[:] += {lost.name}[:]"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from gradc.codegen.loops import (
     Affine,
     Buffer,
     Compute,
-    Fill,
     Gather,
     Guard,
     Literal,
@@ -81,8 +79,6 @@ class NestBuilder:
         self.next_value = len(graph.nodes)
         self.row: list[list[Statement]] = []
         self.row_loaded: dict[Any, int] = {}
-        self.fills: list[Fill] = []
-        self.corrections: list[tuple[Buffer, Buffer]] = []
 
     def build(self) -> Nest:
         """The nest of the group."""
@@ -107,8 +103,6 @@ class NestBuilder:
             self.group.domain[: self.split],
             self.group.domain[self.split :],
             phases,
-            tuple(self.fills),
-            tuple(self.corrections),
         )
         return collapse(nest)
 
@@ -396,12 +390,9 @@ class NestBuilder:
         node = member.node
         buffer = self.memory(id_)
         kind, dtype = node.op.name, node.type.dtype
-        self.fills.append(Fill(buffer, reduction_identity(kind, dtype)))
         assert member.reduced is not None
         length = math.prod(self.group.domain[a] for a in member.reduced if a < self.split)
-        correction = None
+        totals = None
         if kind == "sum" and dtype.kind == "f" and length > COMPENSATE:
-            correction = replace(self.scratch(dtype, buffer.size))
-            self.fills.append(Fill(correction, dtype.type(0)))
-            self.corrections.append((buffer, correction))
-        return Accumulate(buffer, self._own_index(member), kind, value, correction)
+            totals = self.scratch(dtype, buffer.size), self.scratch(dtype, buffer.size)
+        return Accumulate(buffer, self._own_index(member), kind, value, totals)

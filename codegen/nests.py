@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from gradc.codegen.body import Body, Layered, Place, Pointer, Scope
-from gradc.codegen.llvm import Builder, Val, vector
+from gradc.codegen.accumulate import CHUNKS, Accumulators, Pointer
+from gradc.codegen.body import Body, Layered, Place, Scope
+from gradc.codegen.llvm import Builder, Val, lanes_of, vector
 from gradc.codegen.loops import (
     Accumulate,
+    Affine,
     Buffer,
     Compute,
-    Fill,
     Gather,
     Literal,
     Load,
@@ -29,7 +30,6 @@ from gradc.codegen.lower import reduction_identity
 from gradc.codegen.scalars import (
     Lane,
     broadcast,
-    memory_type,
     register_type,
 )
 from gradc.codegen.sums import combine, horizontal, two_sum
@@ -56,25 +56,40 @@ class NestEmitter:
         self.pointer = pointer
         self.fail = fail
         self.lanes = self._lanes()
-        self.place = Place(builder, pointer)
+        self.accumulators = Accumulators(builder, target, nest, pointer, self.lanes)
+        self.place = Place(builder, pointer, self.accumulators)
 
     def emit(self) -> None:
         """Emit the nest."""
         nest = self.nest
         for fill in nest.fills:
-            self._fill(fill)
+            self.accumulators.fill(fill.buffer, fill.number)
         for phase in nest.phases:
             for s in (*phase.row, *phase.body):
                 if isinstance(s, Gather) and s.node not in self.place.failures:
                     flag = self.b.alloca("i1", align=1)
                     self.b.store(Val("false", "i1"), flag, 1)
                     self.place.failures[s.node] = flag
+        self.accumulators.begin()
         if math.prod(nest.outer) > 0:
             self._rows(0, Scope())
+        self.accumulators.end(self._finished)
         for node, flag in self.place.failures.items():
             self.fail(self.b.load(flag, "i1", 1), node)
-        for total, lost in nest.corrections:
-            self._add(total, lost)
+
+    def _finished(
+        self, lane: Lane, buffer: Buffer, index: Affine, first: int, used: int
+    ) -> None:
+        """Store what was accumulated in a register."""
+        axis = len(self.nest.outer) if self.nest.inner else None
+        lanes = lanes_of(lane.val.ty)
+        zero = self.b.i64(0)
+        indices = dict.fromkeys(range(len(index.coefficients)), zero)
+        if lanes > 1 and axis is not None:
+            indices[axis] = self.b.i64(first)
+        mask = None if used == lanes else _mask(used, lanes)
+        body = Body(self.place, Scope({}, indices), lanes, axis if lanes > 1 else None, mask)
+        body.store(lane, buffer, index)
 
     def _lanes(self) -> int:
         """Elements at a time: a full register of the widest dtype in the inner loops."""
@@ -93,10 +108,8 @@ class NestEmitter:
             for phase in self.nest.phases:
                 self._phase(phase, scope)
             return
-        extent = self.nest.outer[depth]
-        with self.b.loop(self.b.i64(0), self.b.i64(extent)) as loop:
-            inner = Scope(dict(scope.values), {**scope.indices, depth: loop.index})
-            self._rows(depth + 1, inner)
+        with self.accumulators.loop(depth) as index:
+            self._rows(depth + 1, Scope(dict(scope.values), {**scope.indices, depth: index}))
 
     def _phase(self, phase: Phase, scope: Scope) -> None:
         one = Body(self.place, scope, 1, None, None)
@@ -131,48 +144,6 @@ class NestEmitter:
             # Partial sums of each innermost loop are carried around the loops outside it.
             wide = sweep.around(0, scope.indices, sweep.identities())
         return [horizontal(b, s.kind, s.dtype, v) for s, v in zip(reduces, wide, strict=True)]
-
-    # -- whole buffers -------------------------------------------------------------------------
-
-    def _fill(self, fill: Fill) -> None:
-        buffer = fill.buffer
-        pointer = self.pointer(buffer)
-        element = memory_type(buffer.dtype)
-
-        def put(index: Val, lanes: int) -> None:
-            value = self.b.const(fill.number, vector(element, lanes))
-            self.b.store(value, self.b.gep(pointer, element, index), buffer.dtype.itemsize)
-
-        self._whole(buffer, put)
-
-    def _add(self, total: Buffer, lost: Buffer) -> None:
-        element, size = memory_type(total.dtype), total.dtype.itemsize
-        first, second = self.pointer(total), self.pointer(lost)
-
-        def put(index: Val, lanes: int) -> None:
-            at = self.b.gep(first, element, index)
-            a = self.b.load(at, vector(element, lanes), size)
-            c = self.b.load(
-                self.b.gep(second, element, index), vector(element, lanes), size
-            )
-            self.b.store(self.b.fadd(a, c), at, size)
-
-        self._whole(total, put)
-
-    def _whole(self, buffer: Buffer, put: Callable[[Val, int], None]) -> None:
-        lanes = self.target.lanes(buffer.dtype.itemsize)
-        main = buffer.size // lanes * lanes
-        if main > 4 * lanes:
-            with self.b.loop(self.b.i64(0), self.b.i64(main), lanes) as loop:
-                put(loop.index, lanes)
-        else:
-            for at in range(0, main, lanes):
-                put(self.b.i64(at), lanes)
-        at = main
-        while at < buffer.size:
-            step = 1 << ((buffer.size - at).bit_length() - 1)
-            put(self.b.i64(at), step)
-            at += step
 
 
 class _Sweep:
@@ -254,7 +225,7 @@ class _Sweep:
                 count = len(totals)
                 loop.next = self._merge(loop.carried[:count], loop.carried[count:], part)
             totals = self._close(loop.results)
-        if main - done >= step:
+        if main - done >= step and main > CHUNKS * lanes:
             stop = done + (main - done) // step * step
             part = self._vectors(indices, outside, b.i64(done), b.i64(stop), self.unroll)
             totals = self._combined(totals, part) if done else part
@@ -262,7 +233,7 @@ class _Sweep:
         for at in range(done, main, lanes):
             totals = self._body(indices, outside, b.i64(at), totals, None)
         if tail:
-            mask = self._mask(tail)
+            mask = _mask(tail, lanes)
             totals = self._body(indices, outside, b.i64(main), totals, mask)
         return totals
 
@@ -271,10 +242,6 @@ class _Sweep:
             combine(self.b, s.kind, s.dtype, t, p)
             for s, t, p in zip(self.reduces, totals, part, strict=True)
         ]
-
-    def _mask(self, count: int) -> Val:
-        bits = ", ".join(f"i1 {'true' if k < count else 'false'}" for k in range(self.lanes))
-        return Val(f"<{bits}>", f"<{self.lanes} x i1>")
 
     def _outside(self, indices: dict[int, Val]) -> dict[int, Lane]:
         """Loads that the innermost loop does not move, and the row's values, in every lane."""
@@ -330,6 +297,12 @@ class _Sweep:
             if not (isinstance(statement, Load) and statement.value in outside):
                 body.run(statement)
         return [body.accumulators[s.result] for s in self.reduces]
+
+
+def _mask(count: int, lanes: int) -> Val:
+    """The first ``count`` of ``lanes``."""
+    bits = ", ".join(f"i1 {'true' if k < count else 'false'}" for k in range(lanes))
+    return Val(f"<{bits}>", f"<{lanes} x i1>")
 
 
 def _dtype(statement: Statement) -> np.dtype[Any] | None:

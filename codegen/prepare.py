@@ -26,7 +26,10 @@ def is_alias(graph: Graph | Builder, node: Node) -> bool:
 
 
 def prepare(graph: Graph) -> Graph:
-    """Rewrite a graph for the scheduler; its inputs, outputs and meaning stay."""
+    """Rewrite a graph for the scheduler; its inputs and what its outputs hold stay.
+
+    An output may come out in another shape: the same elements in the same order.
+    """
     builder = Builder(graph.name)
     values: dict[int, Value] = {}
     copies: dict[int, Value] = {}
@@ -61,14 +64,21 @@ def prepare(graph: Graph) -> Graph:
     taken: set[int] = set()
     outputs = []
     for id_ in graph.outputs:
-        value = values[id_]
+        value = _unshaped(values[id_])
         own = value.id not in taken and value.node.op.name not in ("input", "const")
         if not own or is_view(builder, value.node) or is_alias(builder, value.node):
             with builder.marked(graph.nodes[id_].role, graph.nodes[id_].locs):
-                value = ops.copy(value)
+                value = ops.copy(values[id_])
         taken.add(value.id)
         outputs.append(value)
     return builder.build(outputs)
+
+
+def _unshaped(value: Value) -> Value:
+    """The value behind reshapes: as a result it is the same memory."""
+    while value.node.op.name == "reshape":
+        value = value.operands[0]
+    return value
 
 
 def _vector_product(a: Value, b: Value, node: Node) -> Value | None:

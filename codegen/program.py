@@ -44,7 +44,8 @@ CHECKED = frozenset(("gather", "scatter_add", "scatter_set", "debug_print"))
 
 def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
     """The loop program of a graph for a target (this machine by default)."""
-    return _Lowering(prepare(graph), target or host()).run()
+    program = _Lowering(prepare(graph), target or host()).run()
+    return replace(program, outputs=graph.output_types)
 
 
 class _Lowering:
