@@ -69,7 +69,7 @@ def full(original: Any, args: Args, kwargs: Kwargs) -> Any:
 def dispatched(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """A function that NumPy's hooks see if an array is traced; else it makes a new array."""
     if has_tracers(args, kwargs):
-        return original(*args, **kwargs)
+        return of_a_list(original, args, kwargs)
     return _own(original(*args, **kwargs))
 
 
@@ -123,6 +123,14 @@ def of_a_list(original: Any, args: Args, kwargs: Kwargs) -> Any:
         array_of(a) if isinstance(a, (list, tuple)) and has_tracers(a) else a for a in args
     )
     return original(*stacked, **kwargs)
+
+
+def of_lists(original: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A function of a sequence of arrays, some of which are lists of Tracers."""
+    first = args[0] if args else ()
+    if isinstance(first, (list, tuple)):
+        args = ([array_of(a) for a in first], *args[1:])
+    return original(*args, **kwargs)
 
 
 def random(original: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -207,9 +215,12 @@ def mathematics(original: Any, args: Args, kwargs: Kwargs) -> Any:
         remedy="write it with functions that gradc has, or compute it outside")
 
 
+def _is_sequence(x: Any) -> bool:
+    return bool(x.shape) if isinstance(x, Tracer) else isinstance(x, (list, tuple, np.ndarray))
+
+
 def _of_many(name: str, args: Args, kwargs: Kwargs) -> Any:
-    lists = [[_number(x) for x in (a if isinstance(a, (list, tuple, Tracer)) else [a])]
-             for a in args]
+    lists = [[_number(x) for x in (a if _is_sequence(a) else [a])] for a in args]
     if name == "prod":
         return functools.reduce(lambda p, x: p * x, lists[0], _number(kwargs.get("start", 1)))
     if name == "fsum":
@@ -231,6 +242,7 @@ _DISPATCHED = frozenset(
     "zeros_like ones_like empty_like full_like copy diag linspace meshgrid vander".split()
 )
 _AS_ARRAY = frozenset("asarray asanyarray ascontiguousarray asfortranarray".split())
+_OF_LISTS = frozenset("concatenate stack hstack vstack dstack column_stack".split())
 _OF_A_LIST = frozenset(
     "sum prod mean std var max min amax amin ptp any all median average argmax argmin cumsum "
     "cumprod dot inner outer vdot cross kron reshape ravel transpose sort argsort flip roll tile "
@@ -240,4 +252,5 @@ _OF_A_LIST = frozenset(
 TABLES = (
     (_MAKE, make), (("empty",), empty), (("full",), full), (_DISPATCHED, dispatched),
     (("array",), array), (_AS_ARRAY, as_array), (_OF_A_LIST, of_a_list),
+    (_OF_LISTS, of_lists),
 )  # fmt: skip
