@@ -22,12 +22,12 @@ def test_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert blocks
     namespace: dict[str, Any] = {"__name__": "readme"}
     for number, (code, shown) in enumerate(blocks):
-        name = NAME.match(code)
-        file = tmp_path / (name.group(1) if name else f"block{number}.py")
-        file.write_text(code)
+        named = NAME.match(code)
+        name = named.group(1) if named else f"block{number}.py"
+        Path(name).write_text(code)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, str(file), "exec"), namespace)
+            exec(compile(code, name, "exec"), namespace)
         assert printed.getvalue() == shown, f"what is printed by\n{code}"
 
 
