@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
@@ -17,6 +17,7 @@ from gradc.derivative import Forward, Gradient, Reverse
 from gradc.dispatch import Dispatcher, Specialization
 from gradc.errors import ArgumentError
 from gradc.lowering import Function, Plain, inline
+from gradc.scan import remembered
 from gradc.signature import Argnums, as_tuple
 
 if TYPE_CHECKING:
@@ -79,10 +80,17 @@ class Compiled(Generic[P, R]):
         """Serve a call in Python: bind it, find its specialisation, convert its arguments."""
         if current() is not None:
             return self._traced_through(args, kwargs)
+        quick = None if kwargs else remembered(args)
+        if quick is not None:
+            known = self.dispatcher.quick.get(quick[0])
+            if known is not None:
+                return known(quick[1])
         call = self.dispatcher.read(args, kwargs)
         found = self.dispatcher.find(call)
         if settings().jit and not kwargs and _is_flat(args, call.leaves, found):
             self._link(found.native.entry)
+        if quick is not None and _are_same(quick[1], call.leaves):
+            self.dispatcher.remember(quick[0], found)
         return found(call.leaves)
 
     def _link(self, entry: Entry | None) -> None:
@@ -105,9 +113,9 @@ class Compiled(Generic[P, R]):
             own = type(self)
             if self._chain and settings().jit:
                 if "__call__" not in vars(own):
-                    own.__call__ = self._chain[0].builtin(self.__name__)  # type: ignore[assignment, method-assign]
+                    type.__setattr__(own, "__call__", self._chain[0].builtin(self.__name__))
             elif "__call__" in vars(own):
-                del own.__call__
+                type.__delattr__(own, "__call__")
 
     def _traced_through(self, args: Any, kwargs: Any) -> Any:
         if isinstance(self.function, Plain):
@@ -202,7 +210,7 @@ class Compiled(Generic[P, R]):
         >>> import gradc
         >>> square = gradc.compile(lambda x: x * x)
         >>> print(square.ir(3.0, stage="traced", grad=False).splitlines()[0])
-        graph lambda(x: f64[]~) -> (%1)
+        graph lambda(x: f64[]~) -> (%0)
 
         Raises ArgumentError for an unknown stage.
         """
@@ -233,10 +241,11 @@ class Compiled(Generic[P, R]):
 
 def _is_flat(args: tuple[Any, ...], leaves: list[Any], found: Specialization) -> bool:
     """Whether the arguments of a call are, one by one and as they are, the inputs of its graph."""
-    return (
-        len(args) == len(leaves) == len(found.lowered.inputs)
-        and all(map(operator.is_, args, leaves))
-    )
+    return len(args) == len(found.lowered.inputs) and _are_same(args, leaves)
+
+
+def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 def _install_all() -> None:

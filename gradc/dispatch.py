@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from gradc import scan
 from gradc.config import settings
+from gradc.errors import IndexingError
 from gradc.ir import interp
 from gradc.ir.graph import Graph
-from gradc.errors import IndexingError
 from gradc.lowering import Function, Lowered, lower
 from gradc.native import Native, contiguous, finished
 from gradc.signature import (
@@ -102,6 +103,8 @@ class Dispatcher:
             self.demands: dict[Hashable, int] = {}
             self._latest: Signature | None = None
             self._varied: dict[str, None] = {}
+            #: what served calls before, by the key of :mod:`gradc.scan`
+            self.quick: dict[Hashable, Specialization] = {}
 
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         """Bind a call of the function and take it apart."""
@@ -126,6 +129,12 @@ class Dispatcher:
                 self._add(call, key, static)
                 key, _ = self._key(call)
             return self.cache[key]
+
+    def remember(self, key: Hashable, found: Specialization) -> None:
+        """Serve calls with this key of :mod:`gradc.scan` by this specialisation from now on."""
+        with self._lock:
+            if len(self.quick) < scan.MANY and found in self.cache.values():
+                self.quick[key] = found
 
     def _key(self, call: Call) -> tuple[Hashable, frozenset[int]]:
         """The key of a call, and its leaves that are guarded by value beyond the static ones."""

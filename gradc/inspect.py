@@ -51,7 +51,8 @@ def _specialization(
     if isinstance(compiled.function, Gradient) or grad is False:
         return compiled.specialization(*args, **kwargs)
     try:
-        return compiled.value_and_grad.specialization(*args, **kwargs)
+        gradient: Compiled[..., Any] = compiled.value_and_grad
+        return gradient.specialization(*args, **kwargs)
     except GradcError:
         if grad:
             raise

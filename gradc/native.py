@@ -28,8 +28,8 @@ _CONTAINERS = (tuple, list, dict, int, type(None))
 class Native:
     """The native code of a lowered call, compiled when it is first asked for.
 
-    ``keys`` are the keys of the call's leaves (:func:`gradc.signature.leaf_key`); ``slow`` takes the
-    calls that its entry point does not fit.
+    ``keys`` are the keys of the call's leaves (:func:`gradc.signature.leaf_key`); ``slow`` takes
+    the calls that its entry point does not fit.
     """
 
     def __init__(
@@ -44,6 +44,10 @@ class Native:
         self.lowered = lowered
         self.label = label
         self.kinds: list[Kind] = [kind_of(keys[k]) for k in lowered.inputs]
+        self._inputs = [
+            (k, kind, type_.dtype)
+            for k, kind, type_ in zip(lowered.inputs, self.kinds, graph.input_types, strict=True)
+        ]
         self._slow = slow
         self._lock = threading.Lock()
 
@@ -87,13 +91,7 @@ class Native:
         """The result for the leaves of a call."""
         with self._lock:
             _, call = self._made
-        types = self.graph.input_types
-        return call(
-            *(
-                as_kind(leaves[k], kind, type_.dtype)
-                for k, kind, type_ in zip(self.lowered.inputs, self.kinds, types, strict=True)
-            )
-        )
+        return call(*[as_kind(leaves[k], kind, dtype) for k, kind, dtype in self._inputs])
 
     def _call_kernel(self, *arguments: Any) -> Any:
         arrays = [contiguous(x, t.dtype) for x, t in
@@ -133,7 +131,9 @@ def kind_of(key: Hashable) -> Kind:
 def as_kind(leaf: Any, kind: Kind, dtype: np.dtype[Any]) -> Any:
     """A leaf exactly as the entry point asks for it."""
     if kind == "array":
-        return contiguous(leaf, dtype)
+        # Identity of the dtype and one flag are quick to ask; what fails may still need no copy.
+        fits = type(leaf) is np.ndarray and leaf.dtype is dtype and leaf.flags.carray
+        return leaf if fits else contiguous(leaf, dtype)
     return np.asarray(leaf, dtype)[()] if kind == "scalar" else leaf
 
 

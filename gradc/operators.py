@@ -50,12 +50,24 @@ def _in_place(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
     return method
 
 
+def _repeats(self: Any, other: Any) -> bool:
+    """Whether ``other`` is to be repeated: a list times an integer scalar, which is no array."""
+    return isinstance(other, (list, tuple)) and self.is_scalar and self.dtype.kind in "iu"
+
+
+def _multiplied(multiply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    # Declined, the list repeats itself and asks for the number by __index__.
+    return lambda self, other: NotImplemented if _repeats(self, other) else multiply(self, other)
+
+
 class Operators:
     """The operators of an array."""
 
     __add__, __radd__, __iadd__ = (f(np.add) for f in (_binary, _reflected, _in_place))
     __sub__, __rsub__, __isub__ = (f(np.subtract) for f in (_binary, _reflected, _in_place))
-    __mul__, __rmul__, __imul__ = (f(np.multiply) for f in (_binary, _reflected, _in_place))
+    __mul__, __rmul__, __imul__ = (
+        _multiplied(f(np.multiply)) for f in (_binary, _reflected, _in_place)
+    )
     __truediv__, __rtruediv__, __itruediv__ = (
         f(np.true_divide) for f in (_binary, _reflected, _in_place)
     )
@@ -80,7 +92,7 @@ class Operators:
     __lt__, __le__, __gt__, __ge__ = (
         _binary(f) for f in (np.less, np.less_equal, np.greater, np.greater_equal)
     )
-    __eq__, __ne__ = _binary(np.equal), _binary(np.not_equal)  # type: ignore[assignment]
+    __eq__, __ne__ = _binary(np.equal), _binary(np.not_equal)
     __hash__ = None  # type: ignore[assignment]
     __neg__, __pos__, __abs__, __invert__ = (
         _unary(f) for f in (np.negative, np.positive, np.absolute, np.invert)

@@ -118,6 +118,57 @@ def test_config_works_as_call_and_as_context():
     gradc.config(jit=before)
 
 
+def test_flat_calls_go_straight_to_native_code():
+    from gradc.codegen import cpython
+
+    f = gradc.compile(lambda x, y=1.0: np.sum(x) * y)
+    f.grad(np.ones(2), 3.0)
+    for n in range(12):
+        assert f(np.ones(n)) == n  # a default is filled in: not flat
+        assert f(np.ones(n), 2.0) == 2 * n
+    straight = "__call__" in vars(type(f))
+    assert straight is cpython.supported()
+    with gradc.config(jit=False):
+        assert "__call__" not in vars(type(f))
+        assert f(np.ones(3), 2.0) == 6
+    assert ("__call__" in vars(type(f))) is straight
+    for n in range(12):
+        assert f(np.ones((2, n)).T, 2.0) == 4 * n
+    f.clear_cache()
+    assert "__call__" not in vars(type(f))
+    assert f(np.ones(3), 2.0) == 6
+
+
+def test_static_arguments_are_no_inputs_of_a_flat_call():
+    f = gradc.compile(lambda x, how="sum": np.sum(x) if how == "sum" else np.mean(x))
+    x = np.array([1.0, 3.0])
+    for _ in range(2):
+        assert f(x, "mean") == 2 and f(x) == 4 and f(x, "sum") == 4
+
+
+def test_a_changed_default_is_seen():
+    offset = np.zeros(2)
+
+    @gradc.compile
+    def f(x, y=offset):
+        return np.sum(x + y)
+
+    assert f(np.ones(2)) == 2
+    offset += 1
+    assert f(np.ones(2)) == 4
+
+
+def test_index_errors_name_the_users_line():
+    f = gradc.compile(lambda x, i: x[i])
+    x = np.arange(3.0)
+    assert f(x, np.array(2)) == 2
+    with pytest.raises(IndexError, match="out of bounds") as caught:
+        f(x, np.array(3))
+    assert isinstance(caught.value, gradc.GradcError) and __file__ in str(caught.value)
+    with gradc.config(jit=False), pytest.raises(IndexError, match="out of bounds"):
+        f(x, np.array(3))
+
+
 # -- threads -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,63 @@
+"""The quick way to a specialisation that has been used before.
+
+A call is keyed in one walk over its arguments as they were passed: finer than the key that
+decides (:mod:`gradc.signature`), and cheaper, since nothing is bound, converted or named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+#: the most calls that a function remembers in this way
+MANY = 256
+
+
+class Unusual(Exception):
+    """An argument that only the full reading of a call understands."""
+
+
+def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
+    """Collect the leaves of a pytree and what they are; return its structure.
+
+    Raises Unusual for anything but arrays, numbers and strings in tuples, lists and dicts.
+    """
+    kind = type(value)
+    if kind is np.ndarray:
+        leaves.append(value)
+        keys.append(value.dtype)
+        keys.append(value.shape)
+        return 0
+    if kind is tuple or kind is list:
+        return (kind, *[scan(child, leaves, keys) for child in value])
+    if kind is dict:
+        return (kind, *value, *[scan(child, leaves, keys) for child in value.values()])
+    if kind is float:
+        leaves.append(value)
+        keys.append(kind)
+        return 0
+    if value is None:
+        return None
+    if kind is int or kind is bool or kind is str:
+        leaves.append(value)
+        keys.append(kind)
+        keys.append(value)
+        return 0
+    if isinstance(value, np.generic):
+        leaves.append(value)
+        keys.append(value.dtype)
+        return 0
+    raise Unusual
+
+
+def remembered(args: tuple[Any, ...]) -> tuple[Hashable, list[Any]] | None:
+    """The key of a call and its leaves; None for what is unusual."""
+    leaves: list[Any] = []
+    keys: list[Any] = []
+    try:
+        structure = scan(args, leaves, keys)
+    except Unusual:
+        return None
+    return (structure, *keys), leaves
