@@ -20,28 +20,24 @@ from gradc.codegen.vecmath.vec import (
     where,
 )
 
-# tanh(x) = x + x³·P(x²)/Q(x²), |x| <= 1: relative error 2^-59.9 and 2^-30.1
+# tanh(x) = x + x³·(-1/3 + x²·P(x²)/Q(x²)), |x| <= 0.98: relative error 2^-60.8 and 2^-31.7
 TANH_OVER = {
-    "double": (
-        -0.33333333333333326,
-        -0.021404749097802475,
-        -0.00024304734698341212,
-        -1.7170504453225234e-08,
-    ),
-    "float": (-0.3333333, -0.014630186),
+    "double": (0.13333333333333258, 0.007927964748218682, 8.470960942449674e-05),
+    "float": (0.13333344, 0.0068334127),
 }
 TANH_UNDER = {
-    "double": (1.0, 0.46421424729340177, 0.02451007905359826, 0.00025405156037406593),
-    "float": (1.0, 0.44389006, 0.015652591),
+    "double": (1.0, 0.46422164037348296, 0.02451339343909713, 0.000254180476145707),
+    "float": (1.0, 0.4560153, 0.02055219),
 }
 # Beyond it tanh rounds to 1.
 TANH_ONE = {"double": 20.0, "float": 10.0}
 
 
 def tanh(x: Vec) -> Vec:
-    """The hyperbolic tangent: x + x³·P/Q up to 0.9, then 1 - 2 / (e^2x + 1); one division for both.
+    """The hyperbolic tangent: x + x³·(-1/3 + x²·P/Q), or 1 - 2 / (e^2x + 1) from 0.973 on.
 
-    The rational approximation is the form of Cody & Waite (1980) with coefficients of our own.
+    One division serves both. The rational approximation is the form of Cody & Waite (1980), its
+    leading term set apart; at 0.973 the quotient falls below 1/4, and with it its rounding.
     """
     a = x.abs().at_most(x.pick(TANH_ONE))
     z = a * a
@@ -49,9 +45,10 @@ def tanh(x: Vec) -> Vec:
     _, r, low, t = reduce_ln2(a + a, x.format.bias)
     power = power_of_two(t)
     e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + 1.0)  # rounded once
-    small = a.lt(0.9)  # here both forms lose the same
-    quotient = where(small, over, -2.0) / where(small, under, e_plus_1)
-    y = fma(where(small, a * z, 1.0), quotient, where(small, a, 1.0))
+    small = a.lt(0.973)
+    quotient = where(small, over, 1.0) / where(small, under, e_plus_1)
+    inner = fma(where(small, z, 1.0), quotient, choose(small, -1.0 / 3.0, 0.0, x))
+    y = fma(where(small, a * z, -2.0), inner, where(small, a, 1.0))
     return y.copysign(x)
 
 

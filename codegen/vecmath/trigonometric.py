@@ -75,6 +75,7 @@ def tan(x: Vec) -> Vec:
     sine, cosine = sin_cos_kernel(r, low)
     s, s_low = fast_two_sum(*sine)
     c, c_low = fast_two_sum(*cosine)
+    c_low = fma(fma(r, r, -(r * r)), -0.5, c_low)  # cos r took r² rounded
     odd = (q & 1).ne(0)
     over, over_low = where(odd, c, s), where(odd, c_low, s_low)
     under, under_low = where(odd, s, c), where(odd, s_low, c_low)

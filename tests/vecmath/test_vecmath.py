@@ -38,8 +38,8 @@ BOUNDS = {
     "sinh": (0.8, 0.8),
     "softplus": (0.9, 0.95),
     "sqrt": (0.5, 0.5),
-    "tan": (0.95, 1.0),
-    "tanh": (1.0, 1.0),
+    "tan": (0.95, 0.95),
+    "tanh": (0.95, 0.95),
 }
 # Where results are finite and do not saturate: float64, float32.
 DOMAINS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
