@@ -161,7 +161,7 @@ class Scheduler:
             if any(a is not None and a >= split for a in axes):
                 return None
             rows, inner = math.prod(group.domain[:split]), math.prod(group.domain[split:])
-            if cost(node) >= MATH_COST and rows > 4 and inner < SHORT_ROW:
+            if cost(node) >= MATH_COST and rows > 1 and inner < SHORT_ROW:
                 return None
             splits = {s for s in splits if all(a is None or a < s for a in axes)}
         group.splits = splits
