@@ -1,7 +1,7 @@
 """Storage: cells that arrays share, and the steps that lead from a cell to a view of it.
 
-A write through a view is carried back, step by step, into the cell, so that every other view sees it.
-In the graph the write is a new value; nothing is ever overwritten there.
+A write through a view is carried back, step by step, into the cell, so that every other view sees
+it. In the graph the write is a new value; nothing is ever overwritten there.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ Array = np.ndarray[Any, Any]
 class Cell:
     """The storage of an array: a constant (``array``) until a traced value is written into it.
 
-    ``version`` counts writes. ``guard`` says why writes are refused, if they are; ``rescue`` is the way out.
+    ``version`` counts writes. ``guard`` says why writes are refused, if they are; ``rescue`` is the
+    way out.
     """
 
     __slots__ = ("array", "guard", "rescue", "trace", "value", "version")

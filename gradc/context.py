@@ -1,7 +1,7 @@
 """The trace under way: its builder, what it captured, and which arguments may turn static.
 
-Traces nest, one stack to a thread. The innermost receives every node; a Tracer of an enclosing one becomes
-an input of it, a capture.
+Traces nest, one stack to a thread. The innermost receives every node; a Tracer of an enclosing one
+becomes an input of it, a capture.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Wrappers on what NumPy's hooks do not see, in place only while a thread traces.
 
-Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random`` and ``math`` are looked up in their
+Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random`` and ``math`` are looked up in
+their
 modules when they are called, so replacing them there reaches user code in any shape: methods,
 partials, helpers in other modules. Names bound with ``from numpy import zeros`` are found in the
-modules that hold them. For threads that do not trace, and for calls from NumPy's own code, a wrapper is
-the original.
+modules that hold them. For threads that do not trace, and for calls from NumPy's own code, a
+wrapper is the original.
 """
 
 from __future__ import annotations
@@ -150,21 +151,20 @@ class _Installation:
 _installation = _Installation()
 
 
-def _namespaces(function: Any) -> list[dict[str, Any]]:
-    """The globals of a function, seen through partials, methods and decorators."""
-    found = []
+def unwrapped(function: Any) -> Iterator[Any]:
+    """A function, and what it stands for: through decorators, partials, methods and callables."""
     while function is not None:
-        if hasattr(function, "__globals__"):
-            found.append(function.__globals__)
-        step = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
-        function = step or getattr(function, "__func__", None)
-    return found
+        yield function
+        names = ("__wrapped__", "func", "__func__")
+        inner = (getattr(function, name) for name in names if hasattr(function, name))
+        call = None if hasattr(function, "__code__") else getattr(type(function), "__call__", None)
+        function = next(inner, call if hasattr(call, "__code__") else None)
 
 
 @contextmanager
 def wrappers(function: Any) -> Iterator[None]:
     """Keep the wrappers in place while ``function`` is traced in this thread."""
-    _installation.enter(_namespaces(function))
+    _installation.enter([f.__globals__ for f in unwrapped(function) if hasattr(f, "__globals__")])
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from gradc.ir import ops
 from gradc.ir.types import F64, SHORT
 from gradc.numpy_api.creating import _like, array_of
 from gradc.numpy_api.creating import astype as convert_to
-from gradc.numpy_api.dispatch import plain, has_tracers, tracers_in
+from gradc.numpy_api.dispatch import has_tracers, plain, tracers_in
 from gradc.numpy_api.methods_of_ufuncs import elementwise
 from gradc.numpy_api.values import as_tracer, is_traced, to_value, type_of
 from gradc.tracer import Tracer, constant, describe, fresh

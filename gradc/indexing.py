@@ -1,7 +1,8 @@
 """Reading and writing ``a[index]``: NumPy's basic and advanced indexing.
 
 An index is planned as two stages: steps to a view (slices, new axes, constant integers), then
-integer arrays on some axes of that view. A constant boolean mask is the integer arrays of its nonzeros.
+integer arrays on some axes of that view. A constant boolean mask is the integer arrays of its
+nonzeros.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gradc.errors import (
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, Shape
-from gradc.numpy_api.dispatch import wrap, has_tracers, tracers_in
+from gradc.numpy_api.dispatch import has_tracers, tracers_in, wrap
 from gradc.numpy_api.values import (
     as_tracer,
     broadcast_shapes,
@@ -44,7 +45,8 @@ _KINDS = (
 
 @dataclass
 class Plan:
-    """steps: the basic part. arrays: (axis of that view, index). first: where their axes go in the result.
+    """steps: the basic part. arrays: (axis of that view, index). first: where their axes go in the
+    result.
 
     scalar: the index picks one element, which is a value and no view.
     """

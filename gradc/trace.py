@@ -12,9 +12,9 @@ import numpy as np
 import gradc.numpy_api  # noqa: F401  (registers the functions)
 from gradc.cells import Cell
 from gradc.context import Context, StaticRequest, contexts, current
-from gradc.creation import wrappers
+from gradc.creation import unwrapped, wrappers
 from gradc.errors import GradcError, LeakedTracerError, OutputError, ShapeError
-from gradc.ir.graph import Graph, Value
+from gradc.ir.graph import PRIMAL, Graph, Loc, Value
 from gradc.ir.ops import Op
 from gradc.ir.types import TensorType
 from gradc.numpy_api.values import as_tracer, to_value
@@ -33,8 +33,8 @@ class Static:
 class Traced:
     """A traced function: its graph, the structure of its result, and what it took from outside.
 
-    The graph's inputs are the traced leaves in order, then one for each of ``captures``: Tracers of an
-    enclosing trace that the function used.
+    The graph's inputs are the traced leaves in order, then one for each of ``captures``: Tracers of
+    an enclosing trace that the function used.
     """
 
     graph: Graph
@@ -67,8 +67,9 @@ def trace(
     names. Raises NeedsStatic, and what :mod:`gradc.errors` has.
     """
     context = Context(name)
-    given = [_argument(context, leaf, path, k) for k, (leaf, path) in
-             enumerate(zip(leaves, names, strict=True))]
+    with context.builder.marked(PRIMAL, _definition(function)):
+        given = [_argument(context, leaf, path, k) for k, (leaf, path) in
+                 enumerate(zip(leaves, names, strict=True))]
     args, kwargs = unflatten(in_tree, given)
     with wrappers(function), _active(context):
         result = function(*args, **kwargs)
@@ -76,6 +77,15 @@ def trace(
         places = paths(out_tree, "result")
         values = [_output(leaf, place) for leaf, place in zip(out_leaves, places, strict=True)]
     return Traced(context.builder.build(values), out_tree, context.captures)
+
+
+def _definition(function: Any) -> tuple[Loc, ...]:
+    """The line where a function is defined, seen through partials, methods and decorators."""
+    for step in unwrapped(function):
+        code = getattr(step, "__code__", None)
+        if code is not None:
+            return (Loc(code.co_filename, code.co_firstlineno, code.co_name),)
+    return ()
 
 
 @contextmanager
@@ -90,7 +100,8 @@ def _active(context: Context) -> Iterator[None]:
             raise NeedsStatic(request.leaf) from None
         raise
     except ValueError as error:
-        # NumPy says this of any object with a length that will not turn into a number, over our error.
+        # NumPy says this of any object with a length that will not turn into a number, over our
+        # error.
         cause = error.__cause__
         if "setting an array element with a sequence" not in str(error) or cause is None:
             raise
@@ -146,8 +157,8 @@ def emit(op: Op, *operands: Any, **attrs: Any) -> Tracer:
 def inline(graph: Graph, operands: Sequence[Any]) -> list[Tracer]:
     """Append a closed graph to the current trace; return its outputs as Tracers.
 
-    Operands (Tracers, arrays, numbers) are cast to the types of the graph's inputs. Raises ShapeError where a
-    shape differs.
+    Operands (Tracers, arrays, numbers) are cast to the types of the graph's inputs. Raises
+    ShapeError where a shape differs.
     """
     context = current()
     if context is None:

@@ -1,8 +1,8 @@
 """The array that user code works on while it is traced.
 
 A Tracer is a view of a storage cell. As long as nothing traced has been written into the cell, its
-value is a constant: it can be used as a number, and what is computed from constants alone is computed by
-NumPy, at once.
+value is a constant: it can be used as a number, and what is computed from constants alone is
+computed by NumPy, at once.
 """
 
 from __future__ import annotations
@@ -342,7 +342,7 @@ def _leaked(tracer: Tracer) -> LeakedTracerError:
     return LeakedTracerError(
         "a traced value was used outside the trace that it belongs to",
         types=[describe(tracer)],
-        remedy="return it from the traced function; do not keep it in a global, an object or a cache",
+        remedy="return it from the traced function; keep it in no global, object or cache",
     )
 
 

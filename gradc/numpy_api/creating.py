@@ -9,7 +9,7 @@ import numpy as np
 from gradc.errors import CastingError, DTypeError, ShapeError
 from gradc.ir import ops
 from gradc.ir.types import Shape
-from gradc.numpy_api.dispatch import implements, has_tracers, tracers_in
+from gradc.numpy_api.dispatch import has_tracers, implements, tracers_in
 from gradc.numpy_api.values import (
     as_tracer,
     broadcast,

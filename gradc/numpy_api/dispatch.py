@@ -1,7 +1,7 @@
 """The table of NumPy's functions, and how a call finds its way.
 
-A call whose arrays are all constants goes to NumPy itself, with the wrappers out of the way; one with a
-traced value goes to the function registered here, or is refused by name.
+A call whose arrays are all constants goes to NumPy itself, with the wrappers out of the way; one
+with a traced value goes to the function registered here, or is refused by name.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ FUNCTIONS: dict[Any, Function] = {}
 #: functions that give or write views and so run ours on constants too
 _VIEWS: set[Any] = set()
 _PARAMETERS: dict[Any, frozenset[str]] = {}
+#: where ``out`` stands among the positional parameters
+_OUT_AT: dict[Any, int | None] = {}
 #: NumPy's function -> the way out, for functions that are refused
 REMEDIES: dict[Any, str] = {}
 
@@ -32,10 +34,12 @@ def implements(*functions: Any, views: bool = False) -> Callable[[Function], Fun
     """Register the decorated function for NumPy's functions; it takes their parameters by name."""
 
     def register(ours: Function) -> Function:
-        names = frozenset(inspect.signature(ours).parameters)
+        parameters = inspect.signature(ours).parameters
+        positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
         for function in functions:
             FUNCTIONS[function] = ours
-            _PARAMETERS[function] = names
+            _PARAMETERS[function] = frozenset(parameters)
+            _OUT_AT[function] = positional.index("out") if "out" in positional else None
             if views:
                 _VIEWS.add(function)
         return ours
@@ -77,7 +81,7 @@ def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return evaluate(func, args, kwargs)
     ours = FUNCTIONS.get(func)
     if ours is None:
-        remedy = REMEDIES.get(func, "write it with functions that gradc has (see its documentation)")
+        remedy = REMEDIES.get(func, "write it with functions that gradc has (see its README)")
         raise UnsupportedError(
             f"{name_of(func)} is not supported on traced values",
             types=map(describe, given),
@@ -105,11 +109,9 @@ def _take_out(
     """Take ``out`` from where it stands in the call, also by position."""
     kwargs = dict(kwargs)
     out = kwargs.pop("out", None)
-    if "out" in _PARAMETERS[func]:
-        names = list(inspect.signature(FUNCTIONS[func]).parameters)
-        at = names.index("out")
-        if at < len(args):
-            out, args = args[at], (*args[:at], None, *args[at + 1 :])
+    at = _OUT_AT[func]
+    if at is not None and at < len(args):
+        out, args = args[at], (*args[:at], None, *args[at + 1 :])
     return args, kwargs, out
 
 

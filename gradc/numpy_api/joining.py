@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.ir import ops
-from gradc.numpy_api.dispatch import implements, plain, has_tracers
+from gradc.numpy_api.dispatch import has_tracers, implements, plain
 from gradc.numpy_api.values import (
     as_tracer,
     check_dtype,

@@ -1,4 +1,4 @@
-"""Calls of ufuncs (NEP 13): the loop's dtypes, broadcast, ``out=``, and reduce, accumulate, outer, at."""
+"""Calls of ufuncs (NEP 13): dtypes, broadcasting, ``out=``, and reduce, accumulate, outer, at."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 
 from gradc.context import current
-from gradc.errors import CastingError, GradcError, ReadOnlyError, ShapeError, UnsupportedError
-from gradc.errors import from_numpy
+from gradc.errors import (
+    CastingError,
+    GradcError,
+    ReadOnlyError,
+    ShapeError,
+    UnsupportedError,
+    from_numpy,
+)
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, F32, F64, TensorType
 from gradc.numpy_api.dispatch import call, evaluate, tracers_in

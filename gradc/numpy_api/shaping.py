@@ -213,14 +213,15 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         flat = roll(t.reshaped((t.size,)), shift, 0)
         return flat.reshaped(t.shape)
-    shifts, axes = np.broadcast_arrays(np.atleast_1d(shift), _axis_list(axis, t.ndim))
+    shifts = np.broadcast_arrays(integers(shift), integers(axis))
     out = t.copy()
-    for by, at in zip(shifts, axes, strict=True):
-        cut = int(by) % t.shape[at] if t.shape[at] else 0
+    for by, given in zip(*(s.tolist() for s in shifts), strict=True):
+        at = normalized(given, t.ndim)
+        cut = by % t.shape[at] if t.shape[at] else 0
         if cut:
-            lead = (slice(None),) * int(at)
+            lead = (slice(None),) * at
             parts = [out[(*lead, slice(-cut, None))], out[(*lead, slice(None, -cut))]]
-            out = np.concatenate(parts, axis=int(at))
+            out = np.concatenate(parts, axis=at)
     return out
 
 

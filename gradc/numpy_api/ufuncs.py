@@ -67,7 +67,7 @@ def _signbit(x: Value) -> Value:
 
 
 def _logaddexp(x: Value, y: Value) -> Value:
-    """max + log1p(exp(−|x − y|)), by a choice and not max, so that every derivative is right in a tie."""
+    """max + log1p(exp(−|x − y|)), by a choice, not max: every derivative is right in a tie."""
     first = x >= y
     high, low = ops.where(first, x, y), ops.where(first, y, x)
     shift = ops.where(_isinf(high), full_like(high, 0), high)

@@ -1,4 +1,4 @@
-"""A module of user code that a traced function calls; its names are bound by ``from numpy import``."""
+"""A module of user code that a traced function calls; names come by ``from numpy import``."""
 
 from __future__ import annotations
 

@@ -128,25 +128,31 @@ MADE: dict[str, Callable[[Any], Any]] = {
                                             np.full(2, 3), np.full((2, 2), 0.5, np.float32),
                                             np.linspace(0, 1, 5), np.logspace(0, 1, 3),
                                             np.zeros(2, int), np.zeros(()), np.empty(0),
-                                            np.array([1, 2]), np.asarray([[1.5]]), np.indices((2, 2)),
+                                            np.array([1, 2]), np.asarray([[1.5]]),
+                                            np.indices((2, 2)),
                                             np.fromfunction(lambda i, j: i + j, (2, 2)))],
-    "like": lambda x: [f * x for f in (np.zeros_like([1, 2]), np.ones_like(np.ones((2, 1), np.float32)),
+    "like": lambda x: [f * x for f in (np.zeros_like([1, 2]),
+                                       np.ones_like(np.ones((2, 1), np.float32)),
                                        np.full_like(np.zeros(2), 7), np.diag(np.ones(2)))],
     "full": lambda x: (np.full(3, x), np.full((2, 2), x, dtype=np.float32), np.full(2, [x, 1])),
     "full_like": lambda x: np.full_like(np.zeros(2), x),
-    "array": lambda x: (np.array([x, 1, 2]), np.array((x, x)), np.array([[x, 1], [2, 3]]), np.array(x),
-                        np.array([np.array([x, 1]), [2, 3.0]]), np.array([[x]]), np.array([x], ndmin=2)),
-    "array dtype": lambda x: (np.array([x, 1], dtype=np.float32), np.array([1, 2], dtype=float) * x),
+    "array": lambda x: (np.array([x, 1, 2]), np.array((x, x)), np.array([[x, 1], [2, 3]]),
+                        np.array(x), np.array([np.array([x, 1]), [2, 3.0]]), np.array([[x]]),
+                        np.array([x], ndmin=2)),
+    "array dtype": lambda x: (np.array([x, 1], dtype=np.float32),
+                              np.array([1, 2], dtype=float) * x),
     "asarray": lambda x: (np.asarray(x), np.asarray([x, x]), np.asarray(x, dtype=np.float32),
                           np.asanyarray([x, 1]), np.ascontiguousarray(np.array([x]))),
     "r_ and c_": lambda x: (np.r_[x, 1, 2], np.r_[0:3, x], np.r_[np.zeros(2), [x, x]],
                             np.c_[np.array([x, 1]), [2, 3]], np.c_[[x, x], np.zeros((2, 2))]),
-    "lists": lambda x: (np.sum([x, 1, x]), np.mean([x, 2.0]), np.max([x, 0.5]), np.stack([x, x * 2]),
-                        np.concatenate([[x], [1.0, x]]), np.dot([x, 1], [2, 3]), np.linalg.norm([x, x]),
+    "lists": lambda x: (np.sum([x, 1, x]), np.mean([x, 2.0]), np.max([x, 0.5]),
+                        np.stack([x, x * 2]), np.concatenate([[x], [1.0, x]]),
+                        np.dot([x, 1], [2, 3]), np.linalg.norm([x, x]),
                         np.hstack([x, x]), np.cumsum([x, x]), np.prod([x, 2])),
     "sum and max of Python": lambda x: (sum([x, x, 1]), sum(np.array([x, 2]))),
     "linspace": lambda x: np.linspace(0, x, 4),
-    "zeros_like": lambda x: (np.zeros_like(x), np.ones_like(np.array([x, x])), np.empty_like([x]) * 0),
+    "zeros_like": lambda x: (np.zeros_like(x), np.ones_like(np.array([x, x])),
+                             np.empty_like([x]) * 0),
     "meshgrid": lambda x: [m * x for m in np.meshgrid(np.arange(2), np.arange(3))],
 }  # fmt: skip
 
@@ -193,7 +199,8 @@ def test_math_takes_single_numbers() -> None:
 
 RNG_CALLS: list[Callable[[], Any]] = [
     lambda: np.random.rand(3), lambda: np.random.randn(2), lambda: np.random.seed(0),
-    lambda: np.random.default_rng(0), lambda: np.random.normal(size=3), lambda: np.random.randint(3),
+    lambda: np.random.default_rng(0), lambda: np.random.normal(size=3),
+    lambda: np.random.randint(3),
 ]  # fmt: skip
 
 
@@ -322,7 +329,8 @@ def test_threads_trace_at_once() -> None:
 
 def test_a_namespace_that_is_no_module() -> None:
     namespace: dict[str, Any] = {}
-    exec("from numpy import zeros\ndef f(x):\n    a = zeros(2)\n    a[0] = x\n    return a", namespace)
+    code = "from numpy import zeros\ndef f(x):\n    a = zeros(2)\n    a[0] = x\n    return a"
+    exec(code, namespace)
     check(namespace["f"], 1.5)
     assert namespace["zeros"] is ORIGINALS[0]
 
@@ -343,6 +351,9 @@ def test_dataclass_with_arrays() -> None:
 
 def test_numpy_s_own_code_is_left_alone() -> None:
     """np.pad, np.cov and others call np.empty and np.array themselves."""
-    check(lambda x: x * np.cov(np.arange(6.0).reshape(2, 3)) + np.pad(np.ones((1, 1)), ((0, 1), (0, 1))),
-          2.0)
+    def f(x: Any) -> Any:
+        frame = np.pad(np.ones((1, 1)), ((0, 1), (0, 1)))
+        return x * np.cov(np.arange(6.0).reshape(2, 3)) + frame
+
+    check(f, 2.0)
     assert sys.modules["numpy"].zeros is ORIGINALS[0]

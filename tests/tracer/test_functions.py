@@ -12,6 +12,8 @@ from gradc.errors import GradcError, UnsupportedError
 from tests.tracer.helpers import check, interpreted
 
 DTYPES = ["f8", "f4", "i8", "i4", "b"]
+#: the modes of np.convolve
+OVERLAPS = ("full", "same", "valid")
 
 
 def array(shape: tuple[int, ...], dtype: str, seed: int = 0) -> Any:
@@ -67,7 +69,8 @@ OF_A_MATRIX: dict[str, Callable[[Any], Any]] = {
     "diagonal 3d": lambda x: (x.reshape(3, 2, 2).diagonal(0, 1, 2), x.reshape(2, 2, 3).trace()),
     "triangles": lambda x: (np.triu(x), np.tril(x, -1), np.triu(x, 1), np.tril(x[None])),
     "concatenate": lambda x: (np.concatenate([x, x]), np.concatenate((x, x[:, :1]), axis=1),
-                              np.concatenate([x, x], axis=None), np.concatenate([x, np.ones((1, 4))])),
+                              np.concatenate([x, x], axis=None),
+                              np.concatenate([x, np.ones((1, 4))])),
     "stack": lambda x: (np.stack([x, x]), np.stack([x[0], x[1]], axis=1), np.vstack([x, x[0]]),
                         np.hstack([x, x]), np.hstack([x[0], x[1]]), np.dstack([x, x]),
                         np.column_stack([x[:, 0], x])),
@@ -128,9 +131,9 @@ OF_FLOATS: dict[str, Callable[[Any], Any]] = {
     "linspace": lambda x: (np.linspace(x[0, 0], x[0, 1], 5), np.linspace(0, x[0], 3),
                            np.linspace(x[0], x[1], 4, endpoint=False, axis=1)),
     "polyval": lambda x: np.polyval([1.0, 2.0, x[0, 0]], x),
-    "convolve": lambda x: tuple(np.convolve(x[0], x[1, :3], mode) for mode in ("full", "same", "valid")),
-    "correlate": lambda x: tuple(np.correlate(x[0, :3], x[1], m) for m in ("full", "same", "valid")),
-    "correlate long": lambda x: tuple(np.correlate(x[0], x[1, :3], m) for m in ("full", "same", "valid")),
+    "convolve": lambda x: tuple(np.convolve(x[0], x[1, :3], mode) for mode in OVERLAPS),
+    "correlate": lambda x: tuple(np.correlate(x[0, :3], x[1], mode) for mode in OVERLAPS),
+    "correlate long": lambda x: tuple(np.correlate(x[0], x[1, :3], mode) for mode in OVERLAPS),
     "interp": lambda x: np.interp(x, [-1.0, 0.0, 0.5, 1.0], [1.0, 2.0, 0.0, 4.0]),
     "interp ends": lambda x: np.interp(x, [-0.3, 0.0], [1.0, 2.0], left=-1.0, right=7.0),
     "cross": lambda x: (np.cross(x[:, :3], x[:, 1:]), np.cross(x[0, :3], x[1, :3])),
@@ -177,7 +180,7 @@ X = np.arange(6.0).reshape(2, 3)
 @pytest.mark.parametrize(
     ("function", "builtin", "text"),
     [
-        (lambda x: np.sum(x, axis=2), ValueError, "axis 2 is out of bounds for array of dimension 2"),
+        (lambda x: np.sum(x, axis=2), ValueError, "axis 2 is out of bounds for array of"),
         (lambda x: x.reshape(4), ValueError, r"cannot reshape array of size 6 into shape \(4,\)"),
         (lambda x: np.concatenate([x, x[0]]), ValueError, "must match"),
         (lambda x: np.stack([x, x[0]]), ValueError, "must have the same shape"),

