@@ -146,7 +146,8 @@ def element(value: Any) -> str:
 
 
 LITERAL = re.compile(
-    r"(true|false|[+-]?(?:nan|inf|0x[0-9a-f]+|\d+(?:\.\d*)?(?:e[+-]?\d+)?))(?:_([iuf]\d+))?(~?)(?![\w.])"
+    r"(true|false|[+-]?(?:nan|inf|0x[0-9a-f]+|\d+(?:\.\d*)?(?:e[+-]?\d+)?))"
+    r"(?:_([iuf]\d+))?(~?)(?![\w.])"
 )
 
 

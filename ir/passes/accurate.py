@@ -10,111 +10,35 @@ before differentiation, so that the gradient is that of the stable form. Sources
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from gradc.ir import ops
 from gradc.ir.graph import Value
-from gradc.ir.ops import spread
 from gradc.ir.passes.algebra import ALGEBRA
+from gradc.ir.passes.exponentials import (
+    Placement,
+    exponent,
+    gathered,
+    guarded,
+    place,
+    placed,
+    shifted_sum,
+    sum_of_exponentials,
+    through_guards,
+)
 from gradc.ir.passes.patterns import Var, op, rule
 from gradc.ir.passes.rewriter import Draft, Rewriter, Rule
+from gradc.ir.passes.shifts import SHIFTS
 from gradc.ir.passes.structure import STRUCTURE, is_op, local
 
 x, y = Var("x"), Var("y")
 exp, expm1, log, log1p = op("exp"), op("expm1"), op("log"), op("log1p")
 sigmoid, softplus, tanh = op("sigmoid"), op("softplus"), op("tanh")
 
-#: ops that only choose and place elements of their first operand
-PLACING = ("broadcast", "reshape", "transpose", "slice", "gather")
-#: how far a rule looks through them, and how many terms of a sum it takes
-MAX_DEPTH, MAX_TERMS = 16, 16
-
-Placement = list[tuple[Value, list[Value]]]
+#: how many terms of a sum a rule takes
+MAX_TERMS = 16
 
 
-def placed(value: Value) -> tuple[Value, Placement]:
-    """What a value was before it was broadcast, reshaped, sliced, ... and those steps, first to
-    last.
-    """
-    steps: Placement = []
-    while value.node.op.name in PLACING and not value.node.fence and len(steps) < MAX_DEPTH:
-        source, *indices = value.operands
-        steps.append((value, indices))
-        value = source
-    return value, steps[::-1]
-
-
-def place(value: Value, steps: Placement) -> Value:
-    """Do to another value of the same shape what was done to the first."""
-    for step, indices in steps:
-        value = step.builder.add(step.node.op, [value, *indices], **step.node.attrs)
-    return value
-
-
-# -- exponentials of sums, and sums of exponentials ----------------------------------------------
-
-
-def exponent(value: Value) -> Value | None:
-    """The t of exp(t), wherever its elements have been placed."""
-    base, steps = placed(value)
-    return place(base.operands[0], steps) if is_op(base, "exp") else None
-
-
-def _through_guards(value: Value) -> Value:
-    """A maximum before it was placed, guarded against infinity and cut off from the gradient."""
-    for _ in range(MAX_DEPTH):
-        if value.node.op.name in ("broadcast", "reshape", "transpose", "stop_gradient"):
-            value = value.operands[0]
-        elif value.node.op.name == "where":
-            value = value.operands[1]
-        else:
-            break
-    return value
-
-
-def _source(value: Value) -> int:
-    while value.node.op.name in ("reshape", "transpose", "stop_gradient"):
-        value = value.operands[0]
-    return value.id
-
-
-def shifted(z: Value, axes: Sequence[int]) -> bool:
-    """Whether z is t − max(t) over these axes already."""
-    if not is_op(z, "sub"):
-        return False
-    t, shift = z.operands
-    top = _through_guards(shift)
-    groups = math.prod(d for axis, d in enumerate(z.shape) if axis not in axes)
-    return is_op(top, "max") and top.type.size == groups and (
-        _source(top.operands[0]) == _source(t))
-
-
-def guarded(m: Value) -> Value:
-    """m where it is finite, else 0; constant to the gradient, as results do not depend on it."""
-    finite = ops.lt(ops.abs_(m), ops.full_like(m, math.inf))
-    return ops.stop_gradient(ops.where(finite, m, ops.full_like(m, 0)))
-
-
-def sum_of_exponentials(value: Value) -> tuple[Value, Value | None, tuple[int, ...]] | None:
-    """z, w and the axes of Σ w·exp(z), when z is not shifted yet (w is None for one)."""
-    if not is_op(value, "sum") or not value.operands[0].type.size:
-        return None
-    inner, axes = value.operands[0], value.node.attrs["axes"]
-    z, weight = exponent(inner), None
-    if z is None and is_op(inner, "mul"):
-        for factor, other in (inner.operands, inner.operands[::-1]):
-            z = exponent(factor)
-            if z is not None:
-                weight = other
-                break
-    return None if z is None or shifted(z, axes) else (z, weight, axes)
-
-
-def shifted_sum(z: Value, weight: Value | None, axes: tuple[int, ...]) -> tuple[Value, Value]:
-    """m and Σ w·exp(z − m), with m the maximum of z."""
-    m = guarded(ops.max_(z, axes=axes))
-    terms = ops.exp(z - spread(m, z, axes))
-    return m, ops.sum_(terms if weight is None else weight * terms, axes=axes)
+# -- sums of exponentials ------------------------------------------------------------------------
 
 
 @local("log", accurate=True)
@@ -155,7 +79,7 @@ def log_add_exp(draft: Draft) -> Value | None:
             return None
         exponents.append(z)
     if not exponents or all(
-        is_op(z, "sub") and is_op(_through_guards(z.operands[1]), "maximum") for z in exponents
+        is_op(z, "sub") and is_op(through_guards(z.operands[1]), "maximum") for z in exponents
     ):
         return None
     m = exponents[0]
@@ -254,9 +178,23 @@ def improved_log(value: Value) -> Value | None:
 @local("log", accurate=True)
 def log_placed(draft: Draft) -> Value | None:
     """Take the logarithm before elements are picked or copied, where it has a better form there."""
-    base, steps = placed(draft.operands[0])
-    better = improved_log(base) if steps else None
+    (value,) = draft.operands
+    base, steps = placed(value)
+    if not steps:
+        return None
+    if is_op(base, "div") and value.type.size <= base.type.size:
+        t = exponent(base.operands[0])
+        if t is not None:
+            return place(t, steps) - ops.log(_place_copies(base.operands[1], steps))
+    better = improved_log(base)
     return None if better is None else place(better, steps)
+
+
+def _place_copies(value: Value, steps: Placement) -> Value:
+    """``place``, by gathers that skip copies: where the same indices are checked elsewhere."""
+    for step, indices in steps:
+        value = gathered(value, indices) if indices else place(value, [(step, indices)])
+    return value
 
 
 @local("log", accurate=True)
@@ -269,6 +207,16 @@ def log_where(draft: Draft) -> Value | None:
     if improved_log(p) is None and improved_log(q) is None:
         return None
     return ops.where(condition, ops.log(p), ops.log(q))
+
+
+@local("sub", accurate=True)
+def one_minus_sigmoid(draft: Draft) -> Value | None:
+    """1 − σ(x) = σ(−x), wherever its elements have been placed."""
+    one, p = draft.operands
+    if draft.builder.numbers[one.id] != 1:
+        return None
+    base, steps = placed(p)
+    return place(ops.sigmoid(-base.operands[0]), steps) if is_op(base, "sigmoid") else None
 
 
 def _other_base(name: str, scale: float) -> Rule:
@@ -293,7 +241,6 @@ _PATTERNS: tuple[Rule, ...] = (
     rule("sigmoid_power", (exp(x) + 1) ** -1, sigmoid(-x), accurate=True),
     rule("sigmoid_over", y / (exp(x) + 1), y * sigmoid(-x), accurate=True),
     rule("sigmoid_of_two", exp(x) / (exp(x) + exp(y)), sigmoid(x - y), accurate=True),
-    rule("one_minus_sigmoid", 1 - sigmoid(x), sigmoid(-x), accurate=True),
     rule("softplus_log1p", log1p(exp(x)), softplus(x), accurate=True),
     rule("exp_minus_one", exp(x) - 1, expm1(x), accurate=True),
     rule("minus_one_plus_exp", exp(x) + -1, expm1(x), accurate=True),
@@ -303,7 +250,7 @@ _PATTERNS: tuple[Rule, ...] = (
 )
 
 ACCURATE: tuple[Rule, ...] = (
-    *softmax, *softmax_by_reciprocal,
+    *softmax, *softmax_by_reciprocal, *one_minus_sigmoid,
     *(r for r in _PATTERNS if r.op != "log"),
     *_LOGS, *log_placed, *log_where,
     *(r for r in _PATTERNS if r.op == "log"),
@@ -314,5 +261,6 @@ ACCURATE: tuple[Rule, ...] = (
 _NORMAL = ("neg_neg", "same_shape", "broadcast_broadcast", "broadcast_reshape", "reshape_reshape",
            "transpose_identity", "transpose_transpose", "convert_same")
 STABLE: tuple[Rule, ...] = (
-    *(r for r in (*STRUCTURE, *ALGEBRA) if r.name in _NORMAL), *ACCURATE,
+    *(r for r in (*STRUCTURE, *ALGEBRA) if r.name in _NORMAL),
+    *SHIFTS, *ACCURATE,
 )

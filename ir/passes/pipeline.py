@@ -13,6 +13,7 @@ from gradc.ir.passes.contractions import CONTRACTIONS
 from gradc.ir.passes.dce import dce
 from gradc.ir.passes.regions import REGIONS
 from gradc.ir.passes.rewriter import Rewriter, Rule
+from gradc.ir.passes.share import share_exponentials
 from gradc.ir.passes.structure import LIFT, STRUCTURE
 from gradc.ir.verify import verify
 
@@ -68,8 +69,8 @@ simplify = RulePass("simplify", _EXACT)
 simplify_relaxed = RulePass("relax", RULES)
 stable = RulePass("stabilize", STABLE, keep_weak=True)
 
-PIPELINE: tuple[Pass, ...] = (dce, simplify, dce)
-RELAXED_PIPELINE: tuple[Pass, ...] = (dce, simplify_relaxed, dce)
+PIPELINE: tuple[Pass, ...] = (dce, simplify, dce, share_exponentials, dce)
+RELAXED_PIPELINE: tuple[Pass, ...] = (dce, simplify_relaxed, dce, share_exponentials, dce)
 STABLE_PIPELINE: tuple[Pass, ...] = (stable, dce)
 
 

@@ -35,6 +35,9 @@ MAX_LOCS = 4
 COMMUTATIVE = frozenset("add mul eq ne bit_and bit_or bit_xor".split())
 
 
+Instead = Callable[[Node, Value], Value | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A node about to be emitted, as rules see it."""
@@ -148,6 +151,8 @@ class Rewriter(Builder):
         return super()._insert(node)
 
     def _merge_locs(self, id_: int) -> None:
+        if self.numbers[id_] is not None:
+            return  # every line that names the number would be listed
         here = self.locate()
         have = self._more_locs.get(id_, self.nodes[id_].locs)
         if len(have) < MAX_LOCS:
@@ -206,8 +211,10 @@ class Rewriter(Builder):
         """The constant a node is, if its operands are constants and it is not too large."""
         if not operands or op.name == "broadcast" or (self.keep_weak and type_.weak):
             return None
-        sizes = [self.nodes[i].type.size for i in operands]
-        if type_.size > max(FOLD_LIMIT, *sizes):
+        if type_.size > FOLD_LIMIT and not any(
+            self.nodes[i].op.name == "const" and self.nodes[i].type.size >= type_.size
+            for i in operands
+        ):
             return None
         given = []
         for id_ in operands:
@@ -233,6 +240,8 @@ class Rewriter(Builder):
         node = self.nodes[id_]
         if node.fence:
             return None
+        if node.type.size == 0:
+            return np.zeros(node.type.shape, node.type.dtype)
         if node.op.name == "const":
             array: np.ndarray[Any, Any] = node.attrs["value"]
             return array
@@ -263,9 +272,14 @@ class Rewriter(Builder):
         new = self.copy(graph)
         return self.finish(graph, new)
 
-    def copy(self, graph: Graph) -> list[int]:
-        """Emit every node of a graph; return the new id of each."""
+    def copy(self, graph: Graph, instead: Instead | None = None) -> list[int]:
+        """Emit every node of a graph; return the new id of each.
+
+        ``instead`` may give another value for a node with one operand; None emits the node.
+        """
         uses = [0] * len(graph.nodes)
+        for id_ in graph.outputs:
+            uses[id_] += 1
         for node in graph.nodes:
             for operand in node.operands:
                 uses[operand] += 1
@@ -285,7 +299,11 @@ class Rewriter(Builder):
                     if nodes[operand].type != graph.nodes[old].type:
                         type_ = node.op.infer([nodes[i].type for i in operands], attrs)
                         break
-                id_ = self.emit(node.op, operands, attrs, type_, node.fence)
+                other = None
+                if instead is not None and len(operands) == 1:
+                    other = instead(node, self.value(operands[0]))
+                id_ = other.id if other is not None else (
+                    self.emit(node.op, operands, attrs, type_, node.fence))
             self.uses[id_] += uses[node.id]
             new.append(id_)
         return new

@@ -52,6 +52,14 @@ def broadcast_broadcast(draft: Draft) -> Value | None:
 
 
 @local("broadcast")
+def broadcast_number(draft: Draft) -> Value | None:
+    """A number is broadcast from a scalar."""
+    (x,) = draft.operands
+    number = draft.builder.numbers[x.id]
+    return full(draft, number) if number is not None and x.shape else None
+
+
+@local("broadcast")
 def broadcast_reshape(draft: Draft) -> Value | None:
     """A reshape that only adds or drops leading ones is part of the broadcast."""
     (x,) = draft.operands
@@ -208,7 +216,7 @@ _FOLDS = ("sum", "prod", "max", "min", "any", "all")
 
 @local(*_FOLDS)
 def reduce_nothing(draft: Draft) -> Value | None:
-    """A reduction over axes of extent one."""
+    """Over axes of extent one. (NumPy adds a lone −0 to 0; here it stays what it is.)"""
     (x,) = draft.operands
     if all(x.shape[axis] == 1 for axis in draft.attrs["axes"]):
         return ops.reshape(x, shape=draft.type.shape)
@@ -302,12 +310,11 @@ def scan_of_one(draft: Draft) -> Value | None:
 
 
 STRUCTURE: tuple[Rule, ...] = (
-    *same_shape, *broadcast_broadcast, *broadcast_reshape, *broadcast_of_one_element,
-    *reshape_broadcast, *reshape_reshape, *transpose_identity, *transpose_transpose,
-    *transpose_of_ones, *transpose_broadcast, *convert_same, *convert_convert, *reduce_nothing,
-    *reduce_reduce, *reduce_broadcast, *idempotent_reduce_broadcast, *reduce_transpose,
-    *reduce_reshape, *scan_of_one,
-)
+    *same_shape, *broadcast_number, *broadcast_broadcast, *broadcast_reshape,
+    *broadcast_of_one_element, *reshape_broadcast, *reshape_reshape, *transpose_identity,
+    *transpose_transpose, *transpose_of_ones, *transpose_broadcast, *convert_same,
+    *convert_convert, *reduce_nothing, *reduce_reduce, *reduce_broadcast,
+    *idempotent_reduce_broadcast, *reduce_transpose, *reduce_reshape, *scan_of_one, )
 
 #: tried before all others, on every elementwise op
 LIFT: tuple[Rule, ...] = tuple(

@@ -1,4 +1,6 @@
-"""The checker of derivatives: forward mode against differences, reverse against forward, any order."""
+"""The checker of derivatives: forward mode against differences, reverse against forward, any
+order.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from gradc.ir import autodiff
 from gradc.ir.graph import Graph
 from gradc.ir.interp import run
 from gradc.ir.verify import verify
-
 from tests.sampling import Array
 
 STEP = 1e-5
@@ -27,7 +29,8 @@ def check_derivatives(
     """Raise AssertionError when a derivative of a float64 graph is wrong, up to ``order``.
 
     Along a random direction v, J·v of forward mode is compared with central differences, and
-    u·(J·v) with (Jᵀ·u)·v of reverse mode; the graph of the cotangents is then checked in the same way.
+    u·(J·v) with (Jᵀ·u)·v of reverse mode; the graph of the cotangents is then checked in the same
+    way.
     """
     rng = np.random.default_rng(seed)
     wrt = floating(graph)

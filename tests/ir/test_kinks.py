@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from gradc.ir import autodiff, ops
 from gradc.ir.graph import Builder, Value
 from gradc.ir.interp import run

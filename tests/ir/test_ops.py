@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gradc.ir import autodiff, ops
 from gradc.ir.graph import Builder
 from gradc.ir.interp import run
 from gradc.ir.ops import REGISTRY, Op, Sample
 from gradc.ir.types import F32, F64, TensorType
 from gradc.ir.verify import verify
-
 from tests.ir.derivatives import check_derivatives
 from tests.sampling import draw, dtypes_of, graph_of, operand_types, sampled_ops
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gradc.ir import autodiff, ops
 from gradc.ir.graph import Builder, Graph, Loc
 from gradc.ir.passes import optimize
 from gradc.ir.text import ParseError, dump, equal, literal, names, parse
 from gradc.ir.types import F32, F64, I64, LONG, TensorType
 from gradc.ir.verify import verify
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.programs import random_program
 
 
@@ -117,8 +117,8 @@ def test_constant_arrays() -> None:
 
 def test_names_that_could_be_misread() -> None:
     builder = Builder("<lambda>")
-    odd = ["nan", "a, b", "x y", "%3", "p['W 1']", "p['a']", "l[0].b", "x", "x", "1.0", 'q"', "true",
-           "d", "input = y", "#", "x'", "inf_f32"]
+    odd = ["nan", "a, b", "x y", "%3", "p['W 1']", "p['a']", "l[0].b", "x", "x", "1.0", 'q"',
+           "true", "d", "input = y", "#", "x'", "inf_f32"]
     values = [builder.input(name, TensorType(F64)) for name in odd]
     total = values[0]
     for value in values[1:]:

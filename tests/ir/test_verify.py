@@ -8,12 +8,12 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+
 from gradc.ir import autodiff, ops
 from gradc.ir.graph import Builder, Graph, Node, Role
 from gradc.ir.passes import run as run_passes
 from gradc.ir.types import F32, F64, TensorType
 from gradc.ir.verify import VerificationError, verify
-
 from tests.programs import random_program
 
 
