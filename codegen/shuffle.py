@@ -1,8 +1,9 @@
 """The order of the samples in an epoch: a random permutation that is the same on every platform.
 
-Epoch e of seed s reads the random stream of Philox4x64-10 with the key (s, e) and counters 1, 2, ...,
-each block of four words as eight 32-bit halves, low halves first. They become integers below a bound
-without bias, and these a permutation. An epoch's order depends on the seed and its number alone.
+Epoch e of seed s reads the random stream of Philox4x64-10 with the key (s, e) and counters 1, 2
+and so on, each block of four words as eight 32-bit halves, low halves first. They become integers
+below a bound without bias, and these a permutation. An epoch's order depends on the seed and its
+number alone.
 
 - Salmon, Moraes, Dror and Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC 2011 (Philox; the
   stream is that of ``numpy.random.Philox(key=[s, e])``);

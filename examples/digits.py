@@ -90,7 +90,7 @@ def main():
     params = initial(rng)
     steps = -(-len(train[0]) // BATCH)
     print(f"{len(train[0])} digits of 8 x 8 to learn from, {held} held back")
-    print(f"network 64 - {HIDDEN} - {CLASSES}, {EPOCHS} epochs of {steps} steps, {BATCH} digits each\n")
+    print(f"network 64 - {HIDDEN} - {CLASSES}, {EPOCHS} epochs of {steps} steps of {BATCH}\n")
 
     trainer = gradc.train(loss, optimizer=gradc.optim.sgd(LR), batch_size=BATCH)
     start = time.perf_counter()

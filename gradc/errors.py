@@ -1,7 +1,7 @@
 """Every failure of gradc that a user can cause.
 
-Each error says what happened, where in the user's program, with which types, and one way out. Each is
-also the builtin exception that Python or NumPy would raise, so ``except TypeError`` still works.
+Each error says what happened, where in the user's program, with which types, and one way out. Each
+is also the builtin exception that Python or NumPy would raise, so ``except TypeError`` still works.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Optimizers: how a gradient changes the parameters, as plain NumPy functions.
 
-An optimizer is a pair ``(init, update)``. Training traces ``update`` as it traces the loss, so that the
-update is compiled into the step, fused with the gradient; one of your own is as fast as these:
+An optimizer is a pair ``(init, update)``. Training traces ``update`` as it traces the loss, so that
+the update is compiled into the step, fused with the gradient; one of your own is as fast as these:
 
 >>> def init(params):
 ...     return ()
@@ -27,9 +27,10 @@ from gradc.tree import flatten, unflatten
 class Optimizer:
     """What training does with a gradient.
 
-    init: from the parameters (a pytree of arrays) to the first state, a pytree of arrays and numbers.
-    update: from ``(grads, state, params)`` to ``(new params, new state)``, of the same structures, shapes and
-        dtypes; plain NumPy, traced once. ``grads`` has the structure of the parameters.
+    init: from the parameters (a pytree of arrays) to the first state, a pytree of arrays and
+        numbers.
+    update: from ``(grads, state, params)`` to ``(new params, new state)``, of the same structures,
+        shapes and dtypes; plain NumPy, traced once. ``grads`` has the structure of the parameters.
     """
 
     name: str
@@ -44,8 +45,8 @@ def sgd(lr: float, *, momentum: float = 0.0, nesterov: bool = False) -> Optimize
     """Gradient descent: ``params - lr * grads``.
 
     With ``momentum`` μ the step is along a velocity ``v = μ v + grads`` that starts at 0, and with
-    ``nesterov`` along ``grads + μ v`` (Sutskever et al., *On the importance of initialization and momentum
-    in deep learning*, 2013, in the form of PyTorch).
+    ``nesterov`` along ``grads + μ v`` (Sutskever et al., *On the importance of initialization and
+    momentum in deep learning*, 2013, in the form of PyTorch).
 
     Raises OptionError for a negative ``lr`` or a momentum outside 0 .. 1.
     """

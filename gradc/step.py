@@ -20,6 +20,17 @@ from gradc.tree import TreeDef, flatten, paths, unflatten
 
 
 @dataclass(frozen=True)
+class LoopSpec:
+    """What a trainer was told: the loss and its parameters, the optimizer, how batches are taken."""
+
+    loss: Callable[..., Any]
+    parameters: Parameters
+    optimizer: Optimizer
+    batch_size: int | None
+    shuffle: bool
+
+
+@dataclass(frozen=True)
 class StepTypes:
     """What a step is made for: the structures and types of what is carried, the types of the data.
 
@@ -57,7 +68,7 @@ def names_of(parameters: Parameters, types: StepTypes) -> Names:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step on a batch: from parameters, state and batch to new parameters, new state and loss."""
+    """One step on a batch: parameters, state and batch to new parameters, new state, loss."""
 
     traced: Graph
     adjoint: Graph
@@ -70,25 +81,19 @@ class Step:
         return optimize(self.adjoint)
 
 
-def make_step(
-    loss: Callable[..., Any],
-    parameters: Parameters,
-    optimizer: Optimizer,
-    types: StepTypes,
-    size: int,
-) -> Step:
+def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
     """Trace the loss for a batch of ``size`` samples, differentiate it, and append the update.
 
     Raises what tracing raises, NotScalarError, and ArgumentError for an update that does not fit.
     """
     from gradc.ir.passes import stabilize
 
-    names, label = names_of(parameters, types), parameters.name
+    names, label = names_of(spec.parameters, types), spec.parameters.name
     batch = types.batch_types(size)
     given = [*types.param_types, *batch]
     leaf = TreeDef()
     arguments = TreeDef(tuple, (), (types.params, *(leaf for _ in batch)))
-    traced = _trace(loss, arguments, given, (*names.params, *names.data), label)
+    traced = _trace(spec.loss, arguments, given, (*names.params, *names.data), label)
     lowered = Lowered(traced.graph, traced.out_tree, tuple(range(len(given))))
     scalar(label, lowered, lowered.result)
 
@@ -98,14 +103,14 @@ def make_step(
     carried = [builder.input(n, t) for n, t in zip(carried_names, carried_types, strict=True)]
     inputs = [builder.input(n, t) for n, t in zip(names.data, batch, strict=True)]
     count = len(types.param_types)
-    params, state = carried[:count], carried[count:]
+    params = carried[:count]
     primal = builder.build(builder.splice(stabilize(traced.graph), [*params, *inputs]))
 
     graph = autodiff.value_and_grad(primal, range(count))
     builder = Builder.extending(graph)
     value, *grads = (builder.value(i) for i in graph.outputs)
     again = [builder.value(i) for i in graph.inputs[: len(carried)]]
-    update = _trace_update(optimizer, types, names)
+    update = _trace_update(spec.optimizer, types, names)
     results = builder.splice(update, [*grads, *again[count:], *again[:count]], Role("update", 1))
     return Step(traced.graph, builder.build([*results, value]))
 

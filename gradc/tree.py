@@ -17,8 +17,8 @@ from typing import Any
 class TreeDef:
     """The structure of a pytree without its leaves: hashable, compared by value.
 
-    ``kind`` is the container's type, or None for a leaf; ``keys`` are the keys of a dict or the names
-    of fields; dicts keep their order of insertion, which belongs to the structure.
+    ``kind`` is the container's type, or None for a leaf; ``keys`` are the keys of a dict or the
+    names of fields; dicts keep their order of insertion, which belongs to the structure.
     """
 
     kind: type | None = None
@@ -95,7 +95,7 @@ def _flatten(value: Any, leaves: list[Any]) -> TreeDef:
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
-    """The pytree of this structure with these leaves. Raises ValueError when their number is wrong."""
+    """The pytree of this structure with these leaves. Raises ValueError if their number differs."""
     given = iter(leaves)
     try:
         out = _unflatten(treedef, given)

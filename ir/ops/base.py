@@ -37,7 +37,8 @@ Partial = Callable[..., "Value | float | Masked"]
 class Masked:
     """``where(condition, value, 0)`` as a partial: the mask is applied after the product.
 
-    The branch that was not taken may hold an infinity or a NaN, which a product with zero would keep.
+    The branch that was not taken may hold an infinity or a NaN, which a product with zero would
+    keep.
     """
 
     condition: Value

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from gradc.codegen.buffers import ALIGN, Request, plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gradc.codegen.buffers import ALIGN, Request, plan
 
 requests = st.lists(
     st.tuples(st.integers(0, 5000), st.integers(0, 30), st.integers(0, 10)).map(

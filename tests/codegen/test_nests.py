@@ -1,4 +1,4 @@
-"""Compiled graphs against the interpreter: every op, random programs, fusion, accuracy, failures."""
+"""Compiled graphs against the interpreter: ops, random programs, fusion, accuracy, failures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gradc.codegen.kernel import Kernel
 from gradc.codegen.loops import Contract, Nest
 from gradc.ir import autodiff, interp, ops, passes
 from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.types import F32, F64, I64, TensorType
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from tests.programs import random_program
 from tests.sampling import draw, dtypes_of, graph_of, sampled_ops
 
