@@ -44,7 +44,7 @@ class Gradient:
         inner = self.of.lower(args, kwargs, types, names)
         value, aux = self._results(inner)
         wrt = positions(inner, chosen, types, names, self.label)
-        graph = autodiff.value_and_grad(inner.graph, [k for _, k in wrt], value)
+        graph = autodiff.value_and_grad(inner.primal, [k for _, k in wrt], value)
         first = len(inner.graph.outputs)
         found = {leaf: first + k for k, (leaf, _) in enumerate(wrt)}
         gradients = [gradient_like(given, found) for given in chosen]
@@ -190,7 +190,7 @@ class Forward:
         inner = self.of.lower(primals, {}, types, names)
         wrt = positions(inner, primals, types, names, self.label, strict=False)
         tangent_of = matching(primals, tangents, types, names, "tangent", self.label)
-        graph = autodiff.jvp(inner.graph, [k for _, k in wrt])
+        graph = autodiff.jvp(inner.primal, [k for _, k in wrt])
         count = len(inner.graph.outputs)
         floating = [k for k, t in enumerate(inner.graph.output_types) if t.differentiable]
         moved = {k: count + n for n, k in enumerate(floating)}
@@ -229,7 +229,7 @@ class Reverse:
         results = [f"result{k}" for k in range(len(kinds))]
         given = matching(result, cotangents, kinds, results, "cotangent", self.label, types)
         floating = [k for k in outputs if kinds[k].differentiable]
-        graph = autodiff.vjp(inner.graph, [k for _, k in wrt], floating)
+        graph = autodiff.vjp(inner.primal, [k for _, k in wrt], floating)
         found = {leaf: len(kinds) + n for n, (leaf, _) in enumerate(wrt)}
         return with_result(
             graph,

@@ -57,6 +57,15 @@ class Lowered:
         return self.graph if self.of is None else self.of.traced
 
     @property
+    def primal(self) -> Graph:
+        """What is differentiated: a traced graph in its stable forms, a derivative as it is."""
+        if self.of is not None:
+            return self.graph
+        from gradc.ir.passes import stabilize
+
+        return stabilize(self.graph)
+
+    @property
     def captures(self) -> tuple[Any, ...]:
         """The Tracers of enclosing traces among the inputs."""
         return tuple(given for given in self.inputs if not isinstance(given, int))
