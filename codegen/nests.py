@@ -220,8 +220,8 @@ class _Sweep:
             done = main // long * long
             lost = [b.const(0, v.ty) for v in totals]
             with b.loop(b.i64(0), b.i64(done), long, [*totals, *lost]) as loop:
-                stop = b.add(loop.index, b.i64(long))
-                part = self._vectors(indices, outside, loop.index, stop, self.unroll)
+                end = b.add(loop.index, b.i64(long))
+                part = self._vectors(indices, outside, loop.index, end, self.unroll)
                 count = len(totals)
                 loop.next = self._merge(loop.carried[:count], loop.carried[count:], part)
             totals = self._close(loop.results)
