@@ -12,7 +12,8 @@ import numpy as np
 from gradc.codegen import blas, cpython, jit
 from gradc.codegen.kernel import Externals, Failure, failure
 from gradc.codegen.llvm import Builder, Module, Val
-from gradc.codegen.training import IN_REST, TrainingProgram, emit_training, workspace
+from gradc.codegen.training import TrainingProgram, workspace
+from gradc.codegen.training_emit import IN_REST, emit_training
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +39,7 @@ class TrainingKernel:
 
     @cached_property
     def module(self) -> Module:
+        """The module, with ``fit`` and ``run``."""
         module = emit_training(self.program)
         _emit_run(module)
         return module
@@ -76,8 +78,8 @@ class TrainingKernel:
     ) -> tuple[list[Array], Array]:
         """Train from ``carried`` on; new arrays of what is carried, and the loss of each epoch.
 
-        ``data`` are C-contiguous. A true answer of ``callback(epoch, loss)`` ends the training after that
-        epoch. Raises what the callback or a signal handler raises, and TrainingFailure.
+        ``data`` are C-contiguous. A true answer of ``callback(epoch, loss)`` ends the training
+        after that epoch. Raises what the callback or a signal handler raises, and TrainingFailure.
         """
         copies = [_aligned(array) for array in (*carried, *carried)]
         losses, done = np.zeros(epochs), np.zeros(1, np.int64)
@@ -113,12 +115,12 @@ def _table(arrays: Sequence[Array]) -> Any:
 
 # -- from native code to Python ------------------------------------------------------------------
 #
-# The context is a pair: the state of this thread while it is without the GIL, and the callback. An exception is
-# left set in the thread; the caller of `run` finds it there.
+# The context is a pair: the state of this thread while it is without the GIL, and the callback. An
+# exception is left set in the thread; the caller of `run` finds it there.
 
 
 def _emit_run(module: Module) -> None:
-    """``i64 @run(...)`` with a Python callable, or null, in place of ``report``: fit without the GIL."""
+    """``i64 @run(...)`` with a Python callable, or null, for ``report``: fit without the GIL."""
     _emit_poll(module)
     _emit_report(module)
     names = "carried data work epochs seed losses done callback".split()

@@ -21,7 +21,7 @@ from gradc.tree import TreeDef, flatten, paths, unflatten
 
 @dataclass(frozen=True)
 class LoopSpec:
-    """What a trainer was told: the loss and its parameters, the optimizer, how batches are taken."""
+    """What a trainer was told: the loss, the optimizer, how batches are taken."""
 
     loss: Callable[..., Any]
     parameters: Parameters

@@ -1,0 +1,78 @@
+"""What a trainer is given, read and checked: counts, parameters, data."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from gradc.errors import ArgumentError, NotDifferentiableError, OptionError, ShapeError
+from gradc.ir.types import TensorType
+from gradc.signature import leaf_type
+from gradc.trace import Static
+
+
+def count(option: str, value: Any, least: int) -> int:
+    """An option that is an integer. Raises OptionError for what is none or below ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise OptionError(f"{option} must be an integer, not {value!r}") from None
+    if number < least:
+        raise OptionError(f"{option} must be at least {least}, not {number}")
+    return number
+
+
+def array_types(leaves: Sequence[Any], names: Sequence[str]) -> tuple[TensorType, ...]:
+    """The types of leaves as arrays. Raises ArgumentError for what is none."""
+    types = []
+    for leaf, name in zip(leaves, names, strict=True):
+        type_ = leaf_type(leaf, name)
+        if isinstance(type_, Static):
+            raise ArgumentError(
+                f"`{name}` is {leaf!r}, no array of numbers",
+                remedy=f"np.asarray({name}, float)",
+            )
+        types.append(TensorType(type_.dtype, type_.shape))
+    return tuple(types)
+
+
+def param_types(leaves: Sequence[Any], names: Sequence[str]) -> tuple[TensorType, ...]:
+    """The types of parameters. Raises NotDifferentiableError for what is not floating."""
+    if not leaves:
+        raise ArgumentError("there are no parameters to train")
+    types = array_types(leaves, names)
+    for name, type_ in zip(names, types, strict=True):
+        if not type_.differentiable:
+            raise NotDifferentiableError(
+                f"parameter `{name}` is {type_.dtype}: it cannot be trained",
+                types=[f"{name}: {type_}"],
+                remedy=f"{name}.astype(np.float64)",
+            )
+    return types
+
+
+def data_types(arrays: Sequence[Any], names: Sequence[str]) -> tuple[TensorType, ...]:
+    """The types of the data arrays.
+
+    Raises ShapeError where they have no axis of samples, not the same number of them, or none.
+    """
+    types = array_types(arrays, names)
+    shown = [f"{name}: {type_}" for name, type_ in zip(names, types, strict=True)]
+    for name, type_ in zip(names, types, strict=True):
+        if not type_.shape:
+            raise ShapeError(
+                f"the data array `{name}` has no axis of samples",
+                types=shown,
+                remedy="one sample to an index of the first axis",
+            )
+    lengths = {type_.shape[0] for type_ in types}
+    if len(lengths) > 1:
+        raise ShapeError(
+            "the data arrays have different numbers of samples",
+            types=shown,
+            remedy="give each the same length along the first axis",
+        )
+    if 0 in lengths:
+        raise ShapeError("the data arrays have no samples", types=shown)
+    return types
