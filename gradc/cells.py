@@ -57,17 +57,22 @@ class Slice:
     steps: Shape
 
     def read(self, x: Value) -> Value:
+        """The value of the view of ``x``."""
         return ops.slice_(x, starts=self.starts, sizes=self.sizes, steps=self.steps)
 
-    def write(self, x: Value, u: Value) -> Value:
+    def write(self, x: Value, shape: Shape, u: Value) -> Value:
+        """``x`` with ``u`` written into the part."""
         return ops.update_slice(x, u, starts=self.starts, steps=self.steps)
 
     def shape_after(self, shape: Shape) -> Shape:
+        """The shape of the view of an array of ``shape``."""
         return self.sizes
 
     def view(self, a: Array) -> Array:
+        """The view of a NumPy array."""
         where = {"starts": self.starts, "sizes": self.sizes, "steps": self.steps}
-        out: Array = a[(*region(a.shape, where), ...)]
+        index: Any = (*region(a.shape, where), ...)
+        out: Array = a[index]
         return out
 
 
@@ -78,15 +83,19 @@ class Reshape:
     shape: Shape
 
     def read(self, x: Value) -> Value:
+        """The value of the view of ``x``."""
         return ops.reshape(x, shape=self.shape)
 
-    def undo(self, u: Value, shape: Shape) -> Value:
+    def write(self, x: Value, shape: Shape, u: Value) -> Value:
+        """``u`` in ``shape``, that of the array it is a view of; nothing of ``x`` is left."""
         return ops.reshape(u, shape=shape)
 
     def shape_after(self, shape: Shape) -> Shape:
+        """The shape of the view of an array of ``shape``."""
         return self.shape
 
     def view(self, a: Array) -> Array:
+        """The view of a NumPy array."""
         return a.reshape(self.shape, copy=False)
 
 
@@ -97,15 +106,19 @@ class Transpose:
     perm: Shape
 
     def read(self, x: Value) -> Value:
+        """The value of the view of ``x``."""
         return ops.transpose(x, perm=self.perm)
 
-    def undo(self, u: Value, shape: Shape) -> Value:
+    def write(self, x: Value, shape: Shape, u: Value) -> Value:
+        """``u`` in ``shape``, that of the array it is a view of; nothing of ``x`` is left."""
         return ops.transpose(u, perm=tuple(int(i) for i in np.argsort(self.perm)))
 
     def shape_after(self, shape: Shape) -> Shape:
+        """The shape of the view of an array of ``shape``."""
         return tuple(shape[axis] for axis in self.perm)
 
     def view(self, a: Array) -> Array:
+        """The view of a NumPy array."""
         return a.transpose(self.perm)
 
 
@@ -130,11 +143,7 @@ def write_back(path: Sequence[Step], base: Value, new: Value) -> Value:
         if k < innermost:
             values.append(step.read(values[-1]))
     for k in reversed(range(len(path))):
-        step = path[k]
-        if isinstance(step, Slice):
-            new = step.write(values[k], new)
-        else:
-            new = step.undo(new, shapes[k])
+        new = path[k].write(values[min(k, max(innermost, 0))], shapes[k], new)
     return new
 
 

@@ -157,7 +157,7 @@ def unwrapped(function: Any) -> Iterator[Any]:
         yield function
         names = ("__wrapped__", "func", "__func__")
         inner = (getattr(function, name) for name in names if hasattr(function, name))
-        call = None if hasattr(function, "__code__") else getattr(type(function), "__call__", None)
+        call = type(function).__call__ if callable(function) else None
         function = next(inner, call if hasattr(call, "__code__") else None)
 
 

@@ -15,6 +15,7 @@ from gradc.numpy_api.creating import _like, array_of
 from gradc.numpy_api.creating import astype as convert_to
 from gradc.numpy_api.dispatch import has_tracers, plain, tracers_in
 from gradc.numpy_api.methods_of_ufuncs import elementwise
+from gradc.numpy_api.shaping import atleast_1d
 from gradc.numpy_api.values import as_tracer, is_traced, to_value, type_of
 from gradc.tracer import Tracer, constant, describe, fresh
 
@@ -77,7 +78,8 @@ def array(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """np.array: a new array, of Tracers too."""
     names = ("object", "dtype")
     given = dict(zip(names, args, strict=False)) | kwargs
-    source, dtype = given.get("object"), given.get("dtype")
+    source: Any = given.get("object")
+    dtype = given.get("dtype")
     if not has_tracers(source):
         return _own(original(*args, **kwargs))
     _refuse_objects(dtype)
@@ -153,9 +155,9 @@ def concatenator(original: Any, columns: bool, key: Any) -> Any:
             raise UnsupportedError(
                 f"the directive {item!r} in np.r_ or np.c_ is not supported on traced values",
                 remedy="np.concatenate or np.stack")
-        part = as_tracer(original[item] if isinstance(item, slice) else item)
-        part = np.atleast_1d(part)
-        parts.append(part[:, None] if columns and part.ndim == 1 else part)
+        part: Any = as_tracer(original[item] if isinstance(item, slice) else item)
+        flat = atleast_1d(part)
+        parts.append(flat[:, None] if columns and flat.ndim == 1 else flat)
     return np.concatenate(parts, axis=-1 if columns else 0)
 
 

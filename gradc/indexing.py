@@ -25,11 +25,10 @@ from gradc.errors import (
 )
 from gradc.ir import ops
 from gradc.ir.graph import Value
-from gradc.ir.types import BOOL, I64, Shape
+from gradc.ir.types import BOOL, I64, Shape, broadcast_shapes
 from gradc.numpy_api.dispatch import has_tracers, tracers_in, wrap
 from gradc.numpy_api.values import (
     as_tracer,
-    broadcast_shapes,
     is_traced,
     operand,
     shape_of,
@@ -354,7 +353,7 @@ def _mask(index: Any, t: Tracer, new: Any) -> Any:
     if is_traced(index):
         raise ShapeError(
             f"values of shape {given} were written under a traced boolean mask: how many of them "
-            "are needed is not known", types=[describe(t), describe(index)],
+            "are needed is not known", types=[describe(t), describe(as_tracer(index))],
             remedy="a[...] = np.where(mask, values_of_the_shape_of_a, a)")
     return None
 

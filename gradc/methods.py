@@ -105,7 +105,7 @@ class Methods:
         return astype(self, dtype, casting=casting, copy=copy)
 
     def fill(self, value: Any) -> None:
-        self[...] = value  # type: ignore[index]
+        self[...] = value
 
     def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **kwargs: Any) -> Any:
         return _call(np.sum, self, axis, dtype, out, **kwargs)
@@ -173,7 +173,7 @@ class Methods:
         return _call(np.argsort, self, axis, kind, order, **kwargs)
 
     def sort(self, axis: int = -1, kind: Any = None, order: Any = None, **kwargs: Any) -> None:
-        self[...] = _call(np.sort, self, axis, kind, order, **kwargs)  # type: ignore[index]
+        self[...] = _call(np.sort, self, axis, kind, order, **kwargs)
 
     def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Any:
         return _call(np.searchsorted, self, v, side, sorter)

@@ -18,7 +18,7 @@ def _apply(ufunc: np.ufunc, *operands: Any, out: Any = None) -> Any:
 
 
 def _takes(other: Any) -> bool:
-    return isinstance(other, _OPERANDS) or isinstance(other, Operators)
+    return isinstance(other, (*_OPERANDS, Operators))
 
 
 def _binary(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:

@@ -7,7 +7,7 @@ computed by NumPy, at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -218,7 +218,7 @@ class Tracer(Operators, Methods):
             assert trace is not None
             trace.ask_static(self.value_in(trace))
 
-    def _number(self, error: type[GradcError], asked: str, remedy: str) -> Any:
+    def _number(self, error: Callable[..., GradcError], asked: str, remedy: str) -> Any:
         if self.is_constant:
             return self.array()
         self._ask_static()

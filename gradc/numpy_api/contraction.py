@@ -13,6 +13,7 @@ from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, Shape, broadcast_shapes
 from gradc.numpy_api.dispatch import implements
+from gradc.numpy_api.shaping import moveaxis
 from gradc.numpy_api.values import as_tracer, is_single, normalized, promoted, to_value
 from gradc.tracer import Tracer, describe, fresh
 
@@ -39,7 +40,7 @@ def _misfit(name: str, a: Tracer, b: Tracer) -> ShapeError:
         "transpose one of them (x.T)")
 
 
-@implements(*([np.linalg.matmul] if hasattr(np.linalg, "matmul") else []))
+@implements(np.linalg.matmul)
 def matmul(x1: Any, x2: Any) -> Tracer:
     """Matrix product with NumPy's rules for vectors and batches. Raises ShapeError."""
     a, b, dtype = _pair(x1, x2)
@@ -76,11 +77,11 @@ def _batched(x: Value, y: Value) -> Value:
     return ops.matmul(x, y, ta=False, tb=False)
 
 
-@implements(*([np.linalg.vecdot] if hasattr(np.linalg, "vecdot") else []))
+@implements(np.linalg.vecdot)
 def vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
     a, b, dtype = _pair(x1, x2)
     if axis != -1:
-        a, b = as_tracer(np.moveaxis(a, axis, -1)), as_tracer(np.moveaxis(b, axis, -1))
+        a, b = as_tracer(moveaxis(a, axis, -1)), as_tracer(moveaxis(b, axis, -1))
     if a.shape[-1:] != b.shape[-1:]:
         raise _misfit("vecdot", a, b)
     shape = broadcast_shapes(a.shape, b.shape)
@@ -123,12 +124,12 @@ def inner(a: Any, b: Any) -> Any:
     return tensordot(x, y, ((-1,), (-1,)))
 
 
-@implements(np.outer, *([np.linalg.outer] if hasattr(np.linalg, "outer") else []))
+@implements(np.outer, np.linalg.outer)
 def outer(a: Any, b: Any, out: Any = None) -> Any:
     return np.multiply(np.ravel(as_tracer(a))[:, None], np.ravel(as_tracer(b))[None, :])
 
 
-@implements(np.tensordot, *([np.linalg.tensordot] if hasattr(np.linalg, "tensordot") else []))
+@implements(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     x, y, dtype = _pair(a, b)
     if is_single(axes):
@@ -184,7 +185,7 @@ def cross(a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1,
           axis: Any = None) -> Any:
     if axis is not None:
         axisa = axisb = axisc = axis
-    x, y = np.moveaxis(as_tracer(a), axisa, 0), np.moveaxis(as_tracer(b), axisb, 0)
+    x, y = moveaxis(as_tracer(a), axisa, 0), moveaxis(as_tracer(b), axisb, 0)
     if x.shape[0] != 3 or y.shape[0] != 3:
         raise ValueError("np.cross is supported for vectors of three components")
     parts = [x[i] * y[j] - x[j] * y[i] for i, j in ((1, 2), (2, 0), (0, 1))]

@@ -140,7 +140,7 @@ def _order(
     dummies = [np.broadcast_to(np.float64(0), value.shape) for value, _ in factors]
     text = ",".join(spelt) + "->" + "".join(names[c] for c in result)
     path, _ = np.einsum_path(text, *dummies, optimize="greedy")
-    steps = []
+    steps: list[tuple[int, ...]] = []
     count = n
     for step in path[1:]:
         step = tuple(sorted(step))

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from gradc.ir import ops
-from gradc.numpy_api.dispatch import has_tracers, implements, plain
+from gradc.numpy_api.dispatch import implements, plain
+from gradc.numpy_api.shaping import moveaxis
 from gradc.numpy_api.values import (
     as_tracer,
+    broadcast,
     check_dtype,
-    dtype_of,
     integers,
     is_single,
     is_traced,
@@ -147,9 +148,9 @@ def _bounds(n: int, given: Any) -> list[int]:
 @implements(np.split, views=True)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     t = as_tracer(ary)
-    if is_single(indices_or_sections):
-        if t.shape[normalized(axis, t.ndim)] % indices_or_sections.__index__():
-            raise ValueError("array split does not result in an equal division")
+    d = t.shape[normalized(axis, t.ndim)]
+    if is_single(indices_or_sections) and d % indices_or_sections.__index__():
+        raise ValueError("array split does not result in an equal division")
     return array_split(t, indices_or_sections, axis)
 
 
@@ -204,17 +205,13 @@ def _pad_constant(t: Tracer, widths: list[list[int]], fill: Any) -> Any:
     starts = tuple(a if d else 0 for d, (a, _) in zip(t.shape, widths, strict=True))
     steps = (1,) * t.ndim
     number = operand(fill)
-    if not is_traced(number) and not has_tracers(number) and np.ndim(plain(number)) == 0:
-        number = plain(number)
-        if dtype_of(number).kind != "b" and number == 0 or number is False:
+    known = None if is_traced(number) else np.asarray(plain(number)).astype(t.dtype)
+    if known is None or not known.ndim:
+        if known is not None and not known:
             return fresh(ops.embed(t.value, shape=shape, starts=starts, steps=steps))
-        base = np.full(shape, number).astype(t.dtype)
-        return fresh(ops.update_slice(to_value(base, t.dtype), t.value, starts=starts,
-                                      steps=steps))
-    if is_traced(number) and not number.shape:
-        base = to_value(number, t.dtype, shape)
-        return fresh(ops.update_slice(base, t.value, starts=starts, steps=steps))
-    pairs = np.broadcast_to(plain(number), (t.ndim, 2))
+        filled = to_value(number if known is None else known, t.dtype, shape)
+        return fresh(ops.update_slice(filled, t.value, starts=starts, steps=steps))
+    pairs = np.broadcast_to(known, (t.ndim, 2))
     out = t
     for axis, (before, after) in enumerate(widths):
         ends = []
@@ -236,9 +233,9 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = np._NoValue,
     for extra in (prepend, t, append):
         if extra is np._NoValue:
             continue
-        piece = as_tracer(extra)
+        piece: Any = as_tracer(extra)
         if piece.ndim == 0:
-            piece = np.broadcast_to(piece, (*t.shape[:at], 1, *t.shape[at + 1 :]))
+            piece = broadcast(piece, (*t.shape[:at], 1, *t.shape[at + 1 :]))
         parts.append(piece)
     out = parts[0] if len(parts) == 1 else _concat([as_tracer(p) for p in parts], at)
     lead = (slice(None),) * at
@@ -272,19 +269,19 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         if t.shape[at] < 2:
             raise ValueError("Shape of array too small to calculate a numerical gradient, at "
                              "least (edge_order + 1) elements are required.")
-        x = np.moveaxis(t, at, 0)
+        x = moveaxis(t, at, 0)
         inner = (x[2:] - x[:-2]) / (2.0 * h)
         rows = [(x[1:2] - x[0:1]) / h, inner, (x[-1:] - x[-2:-1]) / h]
-        out.append(np.moveaxis(concatenate(rows), 0, at))
+        out.append(moveaxis(concatenate(rows), 0, at))
     return out[0] if len(out) == 1 else tuple(out)
 
 
-@implements(np.trapezoid if hasattr(np, "trapezoid") else np.trapz)
+@implements(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    t = np.moveaxis(as_tracer(y), axis, -1)
+    t = moveaxis(as_tracer(y), axis, -1)
     if x is not None:
         points = as_tracer(x)
-        dx = diff(points if points.ndim == 1 else np.moveaxis(points, axis, -1))
+        dx = diff(points if points.ndim == 1 else moveaxis(points, axis, -1))
     return np.sum(dx * (t[..., 1:] + t[..., :-1]) / 2.0, axis=-1)
 
 

@@ -56,7 +56,7 @@ def _vector_norm(t: Tracer, order: Any, axis: int, keepdims: bool) -> Any:
     if order == -np.inf:
         return np.min(size, axis=axis, keepdims=keepdims)
     if order == 0:
-        return np.sum(convert(np.not_equal(t, 0), t.dtype), axis=axis, keepdims=keepdims)
+        return np.sum(convert(as_tracer(np.not_equal(t, 0)), t.dtype), axis=axis, keepdims=keepdims)
     if order == 1:
         return np.sum(size, axis=axis, keepdims=keepdims)
     if isinstance(order, str):

@@ -11,7 +11,16 @@ from gradc.ir import ops
 from gradc.ir.ops import Op
 from gradc.ir.types import BOOL, F64, I64, kept_shape, normalize_axes
 from gradc.numpy_api.dispatch import implements
-from gradc.numpy_api.values import as_tracer, check_dtype, convert, full, normalized, to_value
+from gradc.numpy_api.shaping import moveaxis
+from gradc.numpy_api.values import (
+    as_tracer,
+    broadcast,
+    check_dtype,
+    convert,
+    full,
+    normalized,
+    to_value,
+)
 from gradc.tracer import Tracer, fresh
 
 
@@ -175,14 +184,14 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
     if weights is None:
         out = mean(t, axis, keepdims=keepdims)
         return (out, np.full_like(out, t.size / max(out.size, 1))) if returned else out
-    w = as_tracer(weights)
+    w: Any = as_tracer(weights)
     work = np.result_type(t.dtype, w.dtype, *([F64] if t.dtype.kind in "biu" else []))
     if w.shape != t.shape:
         if w.ndim != 1 or axis is None or isinstance(axis, tuple):
             raise TypeError("weights of another shape need one axis and one dimension")
         w = w.reshaped(tuple(w.size if k == normalized(axis, t.ndim) else 1
                              for k in range(t.ndim)))
-        w = np.broadcast_to(w, t.shape)
+        w = broadcast(w, t.shape)
     total = np.sum(convert(as_tracer(w), work), axis, keepdims=keepdims)
     out = np.sum(convert(t, work) * convert(as_tracer(w), work), axis, keepdims=keepdims) / total
     return (out, total) if returned else out
@@ -192,7 +201,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
 def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False,
            keepdims: bool = False) -> Any:
     t = _float(as_tracer(a), None)
-    rows = np.ravel(t) if axis is None else np.moveaxis(t, axis, -1)
+    rows = np.ravel(t) if axis is None else moveaxis(t, axis, -1)
     ordered = np.sort(rows, axis=-1)
     n = ordered.shape[-1]
     middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2 if n % 2 == 0 else (

@@ -309,10 +309,10 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
 @implements(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
     t = as_tracer(m)
-    return np.where(~np.tri(*t.shape[-2:], k=k - 1, dtype=bool), t, np.zeros((), t.dtype))
+    return np.where(~np.tri(t.shape[-2], t.shape[-1], k - 1, dtype=bool), t, np.zeros((), t.dtype))
 
 
 @implements(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
     t = as_tracer(m)
-    return np.where(np.tri(*t.shape[-2:], k=k, dtype=bool), t, np.zeros((), t.dtype))
+    return np.where(np.tri(t.shape[-2], t.shape[-1], k, dtype=bool), t, np.zeros((), t.dtype))

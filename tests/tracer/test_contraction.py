@@ -25,7 +25,10 @@ def draw(shape: tuple[int, ...], dtype: str) -> Any:
         -4, 5, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("dtypes", [("f8", "f8"), ("f4", "f4"), ("i4", "i4"), ("f4", "i8"), ("b", "b")])
+PAIRS = [("f8", "f8"), ("f4", "f4"), ("i4", "i4"), ("f4", "i8"), ("b", "b")]
+
+
+@pytest.mark.parametrize("dtypes", PAIRS)
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_matmul_and_dot(shapes: Any, dtypes: tuple[str, str]) -> None:
     a, b = (draw(s, d) for s, d in zip(shapes, dtypes, strict=True))
@@ -34,12 +37,13 @@ def test_matmul_and_dot(shapes: Any, dtypes: tuple[str, str]) -> None:
         check(lambda a, b: (np.dot(a, b), a.dot(b)), a, b, rtol=1e-10)
 
 
-OPERANDS = (RNG.normal(size=(2, 3)), RNG.normal(size=(3, 4)), RNG.normal(size=(2, 3, 4)), RNG.normal(size=3))
+OPERANDS = tuple(RNG.normal(size=shape) for shape in ((2, 3), (3, 4), (2, 3, 4), (3,)))
 
 
 def test_products() -> None:
     check(lambda a, b, c, v: (
-        np.dot(2.0, a), np.dot(a, 3), np.vdot(a, a), np.inner(a, v), np.inner(c, b[0]), np.inner(2, a),
+        np.dot(2.0, a), np.dot(a, 3), np.vdot(a, a), np.inner(a, v), np.inner(c, b[0]),
+        np.inner(2, a),
         np.inner(c, c),
         np.outer(a, v), np.multiply.outer(v, a), np.kron(a, b), np.kron(v, a), np.trace(a @ a.T),
         np.tensordot(a, b, 1), np.tensordot(a, c, ([0, 1], [0, 1])), np.tensordot(a, a),
@@ -66,7 +70,8 @@ SUBSCRIPTS = [
 
 
 def pick(which: Any) -> Any:
-    special = {"T0": OPERANDS[0].T, "T1": OPERANDS[1].T, "T2": OPERANDS[2].transpose(0, 2, 1)[:, :, :2],
+    special = {"T0": OPERANDS[0].T, "T1": OPERANDS[1].T,
+               "T2": OPERANDS[2].transpose(0, 2, 1)[:, :, :2],
                "S2": OPERANDS[2].transpose(0, 2, 1), "c4": np.arange(4.0), "c2": np.arange(2.0)}
     return special[which] if isinstance(which, str) else OPERANDS[which]
 
@@ -102,7 +107,8 @@ def test_einsum_of_bools() -> None:
 
 def test_einsum_options() -> None:
     check(lambda a, b: (np.einsum("ij,jk", a, b, optimize=True),
-                        np.einsum("ij,jk", a, b, optimize="optimal", dtype=np.float64)), *OPERANDS[:2])
+                        np.einsum("ij,jk", a, b, optimize="optimal", dtype=np.float64)),
+          *OPERANDS[:2])
 
 
 def test_a_long_chain_is_contracted_in_pairs() -> None:
@@ -137,5 +143,6 @@ def test_errors(function: Any, text: str) -> None:
 
 
 def test_the_misfit_says_both_types() -> None:
-    with pytest.raises(ShapeError, match=r"with arg\[0\]\[0\]: f64\[2,3\], arg\[0\]\[1\]: f64\[4\]"):
+    text = r"with arg\[0\]\[0\]: f64\[2,3\], arg\[0\]\[1\]: f64\[4\]"
+    with pytest.raises(ShapeError, match=text):
         interpreted(lambda a, v: a @ v, OPERANDS[0], np.ones(4))

@@ -81,6 +81,8 @@ OF_A_MATRIX: dict[str, Callable[[Any], Any]] = {
     "pad": lambda x: (np.pad(x, 1), np.pad(x, ((1, 0), (0, 2))), np.pad(x, (1, 2), mode="edge"),
                       np.pad(x, 2, mode="reflect"), np.pad(x, 1, mode="wrap"),
                       np.pad(x, 1, mode="symmetric")),
+    "pad values": lambda x: (np.pad(x, 1, constant_values=2), np.pad(x, 1, constant_values=x[0, 0]),
+                             np.pad(x, ((1, 0), (2, 1)), constant_values=((1, 2), (3, 4)))),
     "take": lambda x: (np.take(x, [0, 5, -1]), x.take([1, 0], axis=1), np.take(x, 2, axis=0),
                        np.take(x, [7, -9], mode="wrap"), np.take(x, [40, -3], mode="clip")),
     "take_along": lambda x: np.take_along_axis(x, np.argsort(x, axis=1, kind="stable"), axis=1),

@@ -54,8 +54,10 @@ def jacobi_2d(tsteps: int, A: Any) -> Any:
     A = A.copy()
     B = np.zeros_like(A)
     for _ in range(1, tsteps):
-        B[1:-1, 1:-1] = 0.2 * (A[1:-1, 1:-1] + A[1:-1, :-2] + A[1:-1, 2:] + A[2:, 1:-1] + A[:-2, 1:-1])
-        A[1:-1, 1:-1] = 0.2 * (B[1:-1, 1:-1] + B[1:-1, :-2] + B[1:-1, 2:] + B[2:, 1:-1] + B[:-2, 1:-1])
+        B[1:-1, 1:-1] = 0.2 * (A[1:-1, 1:-1] + A[1:-1, :-2] + A[1:-1, 2:]
+                               + A[2:, 1:-1] + A[:-2, 1:-1])
+        A[1:-1, 1:-1] = 0.2 * (B[1:-1, 1:-1] + B[1:-1, :-2] + B[1:-1, 2:]
+                               + B[2:, 1:-1] + B[:-2, 1:-1])
     return A
 
 
@@ -186,7 +188,8 @@ def levenshtein(a: Any, b: Any) -> Any:
     for i in range(1, len(a) + 1):
         for j in range(1, len(b) + 1):
             cost = np.abs(a[i - 1] - b[j - 1])
-            table[i, j] = min_of(table[i - 1, j] + 1, table[i, j - 1] + 1, table[i - 1, j - 1] + cost)
+            table[i, j] = min_of(table[i - 1, j] + 1, table[i, j - 1] + 1,
+                                 table[i - 1, j - 1] + cost)
     return table[-1, -1]
 
 
@@ -232,14 +235,16 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "attention": (attention, tuple(RNG.normal(size=(2, 2, 4, 3)) for _ in range(3))),
     "cross entropy": (cross_entropy, (RNG.normal(size=(5, 3)), np.array([0, 2, 1, 1, 0]))),
     "batch norm": (batch_norm, (RNG.normal(size=(6, 3)), np.ones(3), np.zeros(3))),
-    "n bodies": (n_body, (np.ones((4, 1)), RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)), 0.01, 3)),
+    "n bodies": (n_body, (np.ones((4, 1)), RNG.normal(size=(4, 3)), RNG.normal(size=(4, 3)),
+                          0.01, 3)),
     "Cholesky": (cholesky, (SPD,)),
     "elimination": (back_substitution, (SPD, np.arange(4.0))),
     "Black-Scholes": (black_scholes, (np.array([90.0, 100.0, 110.0]), 100.0, 0.5, 0.02, 0.3)),
     "soft edit distance": (levenshtein, (np.array([1.0, 2.5, 3.0]), np.array([1.1, 2.0]))),
     "heat": (heat_1d, (RNG.normal(size=9), 0.1, 4)),
     "FIR filter": (fir, (RNG.normal(size=6), np.array([0.5, 0.25, 0.125]))),
-    "perceptron": (fit_of_a_perceptron, (RNG.normal(size=(4, 3)), np.array([0.0, 1, 1, 0]), np.zeros(3))),
+    "perceptron": (fit_of_a_perceptron, (RNG.normal(size=(4, 3)), np.array([0.0, 1, 1, 0]),
+                                         np.zeros(3))),
 }  # fmt: skip
 
 
