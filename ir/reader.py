@@ -21,7 +21,7 @@ _TYPE = re.compile(r"(?:bool|[iuf]\d+)\[[\d,]*\]~?")
 _ATTRS = re.compile(r"""\{((?:[^'"}]|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")*)\}""")
 _GRAPH = re.compile(r'"(?:\\.|[^"\\])*"|[^\s(]+')
 _OP = re.compile(r"(\w+)(?:!(\d+))?")
-_ARRAY = re.compile(r"data\d+|\[[^:#]*\]|true|false|[+-]?[\w.+-]+")
+_ARRAY = re.compile(r"data\d+|arange\([^)]*\)|\[[^:#]*\]|true|false|[+-]?[\w.+-]+")
 _LOC = re.compile(r"""([^\s,:#]+):(\d+)(?: in ("(?:\\.|[^"\\])*"|[^\s,]+))?""")
 
 
@@ -204,6 +204,9 @@ class Reader:
         if text in self.sections["data"]:
             raw = base64.b64decode(self.sections["data"][text])
             out = np.frombuffer(raw, type_.dtype.newbyteorder("<")).astype(type_.dtype)
+        elif text.startswith("arange"):
+            start, stop, step = (int(p) for p in text[7:-1].split(","))
+            out = np.arange(start, stop, step, dtype=type_.dtype)
         else:
             parts = [p for p in re.split(r"[\[\],\s]+", text) if p]
             out = np.array([scalar(p, type_.dtype) for p in parts], type_.dtype)

@@ -14,8 +14,8 @@ an i64, ``1.0_f32`` and ``1_u8`` say their type, ``0x7ff8000000000001_f64`` give
 NaN, ``~`` marks a weak type. Inputs go by name (a prime tells equal names apart). ``exp!3`` is a
 node with fence 3. A section (``-- adjoint``, ``-- adjoint 2``) gives the role of the lines below
 it, ``d %2`` the node whose derivative a line belongs to; then come the user's lines, with the
-function where it is not the graph's own. Large constants stand in full under ``-- data``, paths
-of files under ``-- files``.
+function where it is not the graph's own. Integers in equal steps are an ``arange``. Large
+constants stand in full under ``-- data``, paths of files under ``-- files``.
 """
 
 from __future__ import annotations
@@ -199,6 +199,11 @@ def _attribute(value: Any) -> str:
 def _array(value: np.ndarray[Any, Any], data: list[str]) -> str:
     if value.size <= INLINE and len(text := _nested(value)) <= INLINE:
         return text
+    if value.ndim == 1 and value.dtype.kind == "i" and value.size > 1:
+        first, step = int(value[0]), int(value[1]) - int(value[0])
+        stop = first + step * value.size
+        if step and np.array_equal(value, np.arange(first, stop, step)):
+            return f"arange({first}, {stop}, {step})"
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
     name = f"data{len(data)}"
     data.append(f"{name} = {base64.b64encode(little.tobytes()).decode()}")

@@ -17,7 +17,6 @@ from gradc.ir.passes.algebra import ALGEBRA
 from gradc.ir.passes.exponentials import (
     Placement,
     exponent,
-    gathered,
     guarded,
     place,
     placed,
@@ -26,6 +25,7 @@ from gradc.ir.passes.exponentials import (
     through_guards,
 )
 from gradc.ir.passes.patterns import Var, op, rule
+from gradc.ir.passes.regions import REGIONS, gathered
 from gradc.ir.passes.rewriter import Draft, Rewriter, Rule
 from gradc.ir.passes.shifts import SHIFTS
 from gradc.ir.passes.structure import STRUCTURE, is_op, local
@@ -117,6 +117,17 @@ def softmax_by_reciprocal(draft: Draft) -> Value | None:
         total, inner = placed(inverse.operands[1])
         if sum_of_exponentials(total) is not None and exponent(numerator) is not None:
             return numerator / place(total, inner + steps)
+    return None
+
+
+@local("mul", accurate=True)
+def times_reciprocal(draft: Draft) -> Value | None:
+    """y·(1/x) = y/x: one rounding, and no overflow where x is tiny."""
+    for y, inverse in (draft.operands, draft.operands[::-1]):
+        if is_op(inverse, "div") and not draft.builder.shared(inverse):
+            one, x = inverse.operands
+            if draft.builder.numbers[one.id] == 1:
+                return y / x
     return None
 
 
@@ -250,7 +261,7 @@ _PATTERNS: tuple[Rule, ...] = (
 )
 
 ACCURATE: tuple[Rule, ...] = (
-    *softmax, *softmax_by_reciprocal, *one_minus_sigmoid,
+    *softmax, *softmax_by_reciprocal, *one_minus_sigmoid, *times_reciprocal,
     *(r for r in _PATTERNS if r.op != "log"),
     *_LOGS, *log_placed, *log_where,
     *(r for r in _PATTERNS if r.op == "log"),
@@ -259,8 +270,9 @@ ACCURATE: tuple[Rule, ...] = (
 
 # What is written in one way only lets the rules above meet; none of these changes a gradient.
 _NORMAL = ("neg_neg", "same_shape", "broadcast_broadcast", "broadcast_reshape", "reshape_reshape",
-           "transpose_identity", "transpose_transpose", "convert_same")
+           "transpose_identity", "transpose_transpose", "convert_same", "slice_whole",
+           "gather_constant", "gather_of_copies")
 STABLE: tuple[Rule, ...] = (
-    *(r for r in (*STRUCTURE, *ALGEBRA) if r.name in _NORMAL),
+    *(r for r in (*STRUCTURE, *REGIONS, *ALGEBRA) if r.name in _NORMAL),
     *SHIFTS, *ACCURATE,
 )

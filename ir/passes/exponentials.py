@@ -30,23 +30,6 @@ def placed(value: Value) -> tuple[Value, Placement]:
     return value, steps[::-1]
 
 
-def gathered(value: Value, indices: Sequence[Value]) -> Value:
-    """A gather that skips the axes along which its operand is a copy.
-
-    The bounds of the indices left out are not checked: another gather must do that.
-    """
-    if not is_op(value, "broadcast"):
-        return ops.gather(value, *indices)
-    source = value.operands[0]
-    shape = (1,) * (len(value.shape) - len(source.shape)) + source.shape
-    count = len(indices)
-    own = [axis for axis in range(count) if shape[axis] == value.shape[axis]]
-    small = ops.reshape(source, shape=(*(shape[axis] for axis in own), *shape[count:]))
-    if own:
-        small = ops.gather(small, *(indices[axis] for axis in own))
-    return ops.broadcast(small, shape=(*indices[0].shape, *value.shape[count:]))
-
-
 def place(value: Value, steps: Placement) -> Value:
     """Do to another value of the same shape what was done to the first."""
     for step, indices in steps:

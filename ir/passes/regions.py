@@ -232,6 +232,39 @@ def _constant_region(
     return tuple(starts), tuple(sizes), tuple(steps)
 
 
+def gathered(value: Value, indices: Sequence[Value]) -> Value:
+    """A gather that skips the axes along which its operand is a copy.
+
+    The bounds of the indices left out are not checked: another gather must do that.
+    """
+    if not is_op(value, "broadcast"):
+        return ops.gather(value, *indices)
+    source = value.operands[0]
+    shape = (1,) * (len(value.shape) - len(source.shape)) + source.shape
+    count = len(indices)
+    own = [axis for axis in range(count) if shape[axis] == value.shape[axis]]
+    small = ops.reshape(source, shape=(*(shape[axis] for axis in own), *shape[count:]))
+    if own:
+        small = ops.gather(small, *(indices[axis] for axis in own))
+    return ops.broadcast(small, shape=(*indices[0].shape, *value.shape[count:]))
+
+
+@local("gather")
+def gather_of_copies(draft: Draft) -> Value | None:
+    """x − m, where m is a copy for every index: read x, and m once."""
+    x, *indices = draft.operands
+    if x.node.op.name not in ("add", "sub", "mul", "div") or x.node.fence:
+        return None
+    if draft.builder.shared(x) or draft.type.size > x.type.size:
+        return None
+    copies = [is_op(operand, "broadcast") for operand in x.operands]
+    if sum(copies) != 1:
+        return None
+    parts = [gathered(operand, indices) if copy else ops.gather(operand, *indices)
+             for operand, copy in zip(x.operands, copies, strict=True)]
+    return draft.builder.add(x.node.op, parts)
+
+
 @local("gather")
 def gather_constant(draft: Draft) -> Value | None:
     """Constant indices in steps of one length read a slice."""
@@ -270,6 +303,5 @@ def scatter_add_constant(draft: Draft) -> Value | None:
 REGIONS: tuple[Rule, ...] = (
     *slice_whole, *slice_of_one, *slice_slice, *slice_broadcast, *slice_update, *slice_embed,
     *slice_concat, *embed_whole, *embed_zero, *update_nothing, *update_whole, *update_update,
-    *update_same, *update_zeros, *concat_one, *gather_constant, *scatter_set_constant,
-    *scatter_add_constant,
-)
+    *update_same, *update_zeros, *concat_one, *gather_constant, *gather_of_copies,
+    *scatter_set_constant, *scatter_add_constant, )

@@ -363,7 +363,18 @@ def test_every_function_among_the_rules_fires() -> None:
         rewriter = Rewriter("f", ACCURATE)
         verify(rewriter.rewrite(trace(f)))
         fired |= set(rewriter.fired)
-    assert {r.name for r in ACCURATE if r.pattern is None} <= fired | {"log10_improved"}
+    assert {r.name for r in ACCURATE if r.pattern is None} <= fired | {
+        "log10_improved", "times_reciprocal"}
+
+
+def test_a_product_with_a_reciprocal_is_a_quotient() -> None:
+    """log x has the slope 1/x; times a cotangent, that is one division."""
+    graph = autodiff.value_and_grad(trace(lambda x: total(log(x) * weights(x))), [0])
+    ops_ = [n.op.name for n in optimize(graph).nodes if n.role.kind == "adjoint"]
+    assert ops_ == ["div"]
+    x = np.full(SHAPE, 5e-324)
+    got = run(optimize(trace(lambda x: weights(x) * (1 / x))), [x])[0]
+    assert got[0, 0] == 0  # 0·(1/x) would be 0·∞
 
 
 def test_a_long_product_of_exponentials_needs_no_deep_stack() -> None:

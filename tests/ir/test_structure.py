@@ -141,6 +141,14 @@ CASES: dict[str, list[tuple[tuple[tuple[int, ...], ...], Case]]] = {
         (((5, 3),), lambda x: ops.gather(x, ops.const(x.builder, -2))),
         (((5, 3),), lambda x: ops.gather(x, ops.const(x.builder, 2), ops.const(x.builder, -1))),
         (((5, 3),), lambda x: ops.gather(x, ops.const(x.builder, [[0, 1], [2, 3]])))],
+    "gather_of_copies": [
+        (((5, 3), (5, 1)), lambda x, y: ops.gather(
+            x - ops.broadcast(y, shape=(5, 3)), ops.const(x.builder, [4, 0, 3]),
+            ops.const(x.builder, [1, -1, 0]))),
+        (((5, 3), (3,)), lambda x, y: ops.gather(
+            ops.broadcast(y, shape=(5, 3)) / x, ops.const(x.builder, [4, 0, 3]))),
+        (((5, 3), ()), lambda x, y: ops.gather(
+            x * ops.broadcast(y, shape=(5, 3)), ops.const(x.builder, [[4, 0], [3, 3]])))],
     "scatter_set_constant": [
         (((5, 2), (2, 2)), lambda x, u: ops.scatter_set(x, u, ops.const(x.builder, [3, 1]))),
         (((5, 2), (2,)), lambda x, u: ops.scatter_set(x, u, ops.const(x.builder, -1)))],

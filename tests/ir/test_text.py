@@ -103,7 +103,8 @@ def test_constant_arrays() -> None:
     rng = np.random.default_rng(0)
     arrays = [np.array([1.0, -0.0, np.nan]), np.array([[1, 2], [3, 4]]), np.zeros((0, 3)),
               np.array([True, False]), rng.normal(size=(5, 7)), rng.integers(0, 9, (4, 20), "u1"),
-              rng.normal(size=40).astype(F32), np.array([np.inf]), np.array([[0.1]], F32)]
+              rng.normal(size=40).astype(F32), np.array([np.inf]), np.array([[0.1]], F32),
+              np.arange(40), np.arange(40, -40, -2, dtype="i4"), np.zeros(30, int)]
     graph = builder.build([ops.const(builder, a) for a in arrays])
     again = round_trip(graph)
     for array, id_ in zip(arrays, again.outputs, strict=True):
@@ -112,6 +113,7 @@ def test_constant_arrays() -> None:
         assert value.tobytes() == array.tobytes()
         assert not value.flags.writeable
     assert "const [[1, 2], [3, 4]]" in dump(graph)
+    assert "const arange(0, 40, 1) " in dump(graph)
     assert "data0 = " in dump(graph) and "data0 = " not in dump(graph, brief=True)
 
 
