@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gradc.compile import Compiled
 
 
+_ABSENT = object()
+
+
 def attributes(instance: Any) -> dict[str, Any]:
     """The attributes of an instance, those in slots too."""
     slots = [name for kind in type(instance).__mro__ for name in _slots(kind)]
@@ -30,7 +33,12 @@ def attributes(instance: Any) -> dict[str, Any]:
 def _slots(kind: type) -> list[str]:
     slots = kind.__dict__.get("__slots__", ())
     names = [slots] if isinstance(slots, str) else list(slots)
-    return [name for name in names if name not in ("__dict__", "__weakref__")]
+    private = f"_{kind.__name__.lstrip('_')}"
+    return [
+        private + name if name.startswith("__") and not name.endswith("__") else name
+        for name in names
+        if name not in ("__dict__", "__weakref__")
+    ]
 
 
 class Opened:
@@ -48,13 +56,21 @@ class Opened:
 
     def __call__(self, state: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the method on an instance that has these attributes."""
-        instance: Any = object.__new__(self.owner)
+        try:
+            instance: Any = object.__new__(self.owner)
+        except TypeError:
+            raise ArgumentError(
+                f"{self.__qualname__} is a method of {self.owner.__qualname__}, a kind of "
+                f"{self.owner.__mro__[-2].__name__}: such an instance cannot be traced",
+                remedy="make it a function of what the instance holds",
+            ) from None
         for name, value in state.items():
             object.__setattr__(instance, name, value)
         result = self.method(instance, *args, **kwargs)
         after = attributes(instance)
         for name in {**state, **after}:
-            if name not in state or name not in after or after[name] is not state[name]:
+            cached = isinstance(getattr(self.owner, name, None), functools.cached_property)
+            if not cached and state.get(name, _ABSENT) is not after.get(name, _ABSENT):
                 raise ReadOnlyError(
                     f"{self.__qualname__} sets `self.{name}`: it would happen only while tracing",
                     remedy="return the new value, and set the attribute where the method is called",

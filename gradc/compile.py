@@ -224,6 +224,12 @@ class Compiled(Generic[P, R]):
         """The assembly: ``ir(..., stage="asm")``."""
         return inspect.show(self, args, kwargs, "asm", None)
 
+    def __copy__(self) -> Compiled[P, R]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Compiled[P, R]:
+        return self  # as functions are copied
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         return pickling.reduce(self)
 

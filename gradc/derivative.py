@@ -7,8 +7,9 @@ from typing import Any
 
 from gradc.errors import ArgumentError, NotDifferentiableError, NotScalarError, OutputError
 from gradc.ir import autodiff
+from gradc.leaves import children, describe
 from gradc.lowering import Function, LeafTypes, Lowered, with_result
-from gradc.signature import Argnums, Parameters, as_tuple, children, describe
+from gradc.signature import Argnums, Parameters, as_tuple
 from gradc.trace import Static
 from gradc.tree import flatten, unflatten
 

@@ -16,16 +16,10 @@ from gradc.config import settings
 from gradc.errors import IndexingError
 from gradc.ir import interp
 from gradc.ir.graph import Graph
+from gradc.leaves import leaf_type, static_value
 from gradc.lowering import Function, Lowered, lower
 from gradc.native import Native, contiguous, finished
-from gradc.signature import (
-    Call,
-    Signature,
-    leaf_names,
-    leaf_type,
-    read,
-    static_value,
-)
+from gradc.signature import Call, Signature, leaf_names, read
 from gradc.source import user_loc
 from gradc.trace import Static
 

@@ -18,16 +18,8 @@ from gradc.context import current
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph
 from gradc.ir.types import F64, I64, TensorType
-from gradc.signature import (
-    Argnums,
-    Call,
-    Parameters,
-    as_tuple,
-    leaf_names,
-    leaf_type,
-    read,
-    static_value,
-)
+from gradc.leaves import leaf_type, static_value
+from gradc.signature import Argnums, Call, Parameters, as_tuple, leaf_names, read
 from gradc.trace import NeedsStatic, Static, trace
 from gradc.tracer import Tracer, fresh
 from gradc.tree import TreeDef, flatten, unflatten

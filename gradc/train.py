@@ -13,9 +13,10 @@ from gradc.config import settings
 from gradc.context import current
 from gradc.errors import ArgumentError, OptionError, UnsupportedError
 from gradc.ir.text import dump
+from gradc.leaves import as_differentiable
 from gradc.native import contiguous
 from gradc.optim import Optimizer
-from gradc.signature import Parameters, as_differentiable
+from gradc.signature import Parameters
 from gradc.step import LoopSpec, StepTypes
 from gradc.training_data import array_types, count, data_types, param_types
 from gradc.training_loop import Callback, Loop

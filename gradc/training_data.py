@@ -8,7 +8,7 @@ from typing import Any
 
 from gradc.errors import ArgumentError, NotDifferentiableError, OptionError, ShapeError
 from gradc.ir.types import TensorType
-from gradc.signature import leaf_type
+from gradc.leaves import leaf_type
 from gradc.trace import Static
 
 

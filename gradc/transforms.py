@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from types import MethodType
+from collections.abc import Callable, Hashable
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ from gradc.context import current
 from gradc.errors import ArgumentError
 from gradc.ir import ops
 from gradc.signature import Argnums
+from gradc.surroundings import surroundings
 from gradc.tracer import Tracer, fresh
 from gradc.tree import flatten, unflatten
 
 
 @functools.lru_cache(maxsize=128)
-def _compiled_once(function: Callable[..., Any]) -> Compiled[..., Any]:
+def _compiled_once(
+    function: Callable[..., Any], outside: tuple[Hashable, ...]
+) -> Compiled[..., Any]:
     """The same compiled function for the same function, so that its specialisations are kept."""
     return compile(function)
 
@@ -31,8 +34,9 @@ def compiled(function: Callable[..., Any]) -> Compiled[..., Any] | Bound:
         return function
     if not callable(function):
         raise ArgumentError(f"a function is needed, not {function!r}")
-    if isinstance(function, MethodType) and isinstance(function.__func__, type(flatten)):
-        method: Compiled[..., Any] | Bound = _compiled_once(function.__func__).__get__(
+    if isinstance(function, MethodType) and isinstance(function.__func__, FunctionType):
+        plain = function.__func__
+        method: Compiled[..., Any] | Bound = _compiled_once(plain, surroundings(plain)).__get__(
             function.__self__
         )
         return method
@@ -40,7 +44,7 @@ def compiled(function: Callable[..., Any]) -> Compiled[..., Any] | Bound:
         hash(function)
     except TypeError:
         return compile(function)
-    return _compiled_once(function)
+    return _compiled_once(function, surroundings(function))
 
 
 def grad(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import gc
 import inspect
+import itertools
 import logging
 import pickle
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -40,17 +44,17 @@ def test_a_signature_is_traced_once():
 
 
 def test_functional_forms_share_their_specialisations():
-    traces = []
+    traces = itertools.count()  # no number or list, whose change would count as one of f
 
     def f(x):
-        traces.append(1)
+        next(traces)
         return x * x
 
     for _ in range(3):
         assert gradc.grad(f)(3.0) == 6.0
         gradc.jvp(f, (3.0,), (1.0,))
         gradc.vjp(f, 3.0)
-    assert len(traces) == 3  # gradient, jvp, value; pulling back was not asked for
+    assert next(traces) == 3  # gradient, jvp, value; pulling back was not asked for
 
 
 def test_clear_cache():
@@ -318,6 +322,52 @@ def test_transforms_of_plain_methods_see_the_state_too():
     np.testing.assert_array_equal(gradc.grad(model.plain)(np.ones(2)), [5, 6])
 
 
+@pytest.mark.usefixtures("jit")
+def test_methods_of_classes_with_slots_and_properties():
+    class Slotted:
+        __slots__ = ("__scale", "w", "__dict__")
+
+        def __init__(self):
+            self.__scale = 2.0
+            self.w = np.ones(2)
+
+        @functools.cached_property
+        def doubled(self):
+            return self.w * 2
+
+        @property
+        def scale(self):
+            return self.__scale
+
+        @gradc.compile
+        def f(self, x):
+            return np.sum(self.doubled * x) * self.scale
+
+    assert Slotted().f(3.0) == 24.0
+    assert Slotted().f.grad(3.0) == 8.0
+
+
+def test_methods_of_kinds_of_dict():
+    class Params(dict):
+        @gradc.compile
+        def f(self, x):
+            return x
+
+    with pytest.raises(TypeError, match="a kind of dict"):
+        Params().f(1.0)
+
+
+def test_subclasses_inherit_compiled_methods():
+    class Double(Model):
+        @gradc.compile
+        def energy(self, x):
+            return 2 * super().energy(x)
+
+    model = Double(np.array([1.0, 3.0]))
+    assert model.energy(np.array([1.0, 2.0])) == 74
+    np.testing.assert_array_equal(model.energy.grad(np.array([1.0, 2.0])), [4, 72])
+
+
 def test_methods_must_not_set_attributes():
     class Counter:
         n = 0
@@ -329,6 +379,31 @@ def test_methods_must_not_set_attributes():
 
     with pytest.raises(ValueError, match=r"sets `self\.n`"):
         Counter().step(1.0)
+
+
+# -- copying and forgetting ----------------------------------------------------------------------
+
+
+def test_copies_are_the_function_itself():
+    f = gradc.compile(lambda x: x)
+    assert copy.copy(f) is f and copy.deepcopy([f])[0] is f
+
+
+def test_unused_functions_are_collected():
+    def make():
+        f = gradc.compile(lambda x: x * 3)
+        f(2.0), f.grad(2.0), f.value_and_grad(x=2.0)
+        return weakref.ref(f)
+
+    f = make()
+    gc.collect()
+    assert f() is None
+
+
+def test_functions_without_arguments_or_results():
+    assert list(gradc.compile(lambda: np.ones(2) * 3)()) == [3, 3]
+    assert gradc.compile(lambda x: None)(1.0) is None
+    assert gradc.compile(lambda x: ())(1.0) == ()
 
 
 # -- pickling ------------------------------------------------------------------------------------

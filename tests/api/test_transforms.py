@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -132,6 +133,48 @@ def test_recursion():
 
     assert power(2.0, 5) == 32.0
     assert power.grad(2.0, 5) == 80.0
+
+
+# -- what lies outside the function -------------------------------------------------------------
+
+FACTOR = 2.0
+TABLE = np.array([1.0, 2.0])
+
+
+def helper(x):
+    return FACTOR * x
+
+
+def uses_globals(x):
+    return helper(x) + TABLE[1] * x
+
+
+def test_functional_forms_see_changed_globals(monkeypatch):
+    assert gradc.grad(uses_globals)(1.0) == 4.0
+    assert gradc.grad(uses_globals) is gradc.grad(uses_globals)
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    assert gradc.grad(uses_globals)(1.0) == 5.0
+    TABLE[1] = 7.0
+    assert gradc.jvp(uses_globals, (1.0,), (1.0,)) == (10.0, 10.0)
+    TABLE[1] = 2.0
+
+
+def test_functional_forms_see_changed_closures():
+    scale = np.ones(2)
+    bias = 0.0
+
+    def f(x):
+        return np.sum(scale * x) + bias
+
+    assert gradc.value_and_grad(f)(1.0) == (2.0, 2.0)
+    scale *= 3
+    bias = 1.0
+    assert gradc.value_and_grad(f)(1.0) == (7.0, 6.0)
+    assert gradc.grad(functools.partial(np.multiply, 4.0))(1.0) == 4.0
+    again = functools.partial(f)
+    assert gradc.grad(again)(1.0) == 6.0
+    scale *= 2
+    assert gradc.grad(again)(1.0) == 12.0
 
 
 # -- has_aux and the order of results ------------------------------------------------------------

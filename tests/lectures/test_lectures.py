@@ -290,6 +290,29 @@ def test_network_of_eleven_lines():
     np.testing.assert_allclose(weights[1], syn1, rtol=1e-9)
 
 
+def test_network_of_eleven_lines_in_one_native_loop():
+    X = np.array([[0.0, 0, 1], [0, 1, 1], [1, 0, 1], [1, 1, 1]])
+    y = np.array([[0.0, 1, 1, 0]]).T
+    np.random.seed(1)
+    syn0, syn1 = 2 * np.random.random((3, 4)) - 1, 2 * np.random.random((4, 1)) - 1
+
+    def cost(weights, X, y):
+        return 0.5 * np.sum((y - sigmoid(sigmoid(X @ weights[0]) @ weights[1])) ** 2)
+
+    trainer = gradc.train(cost, optimizer=gradc.optim.sgd(1.0))
+    result = trainer.fit((syn0, syn1), (X, y), epochs=60_000)
+    for _ in range(60_000):
+        l1 = 1 / (1 + np.exp(-(np.dot(X, syn0))))
+        l2 = 1 / (1 + np.exp(-(np.dot(l1, syn1))))
+        l2_delta = (y - l2) * (l2 * (1 - l2))
+        l1_delta = l2_delta.dot(syn1.T) * (l1 * (1 - l1))
+        syn1 += l1.T.dot(l2_delta)
+        syn0 += X.T.dot(l1_delta)
+    np.testing.assert_allclose(result.params[0], syn0, rtol=1e-9)
+    np.testing.assert_allclose(result.params[1], syn1, rtol=1e-9)
+    assert result.losses[-1] < 1e-4 < 0.1 < result.losses[0]
+
+
 def test_five_sigmoid_layers():
     """σ(W5 σ(W4 σ(W3 σ(W2 σ(W1 x))))) summed, and the gradients of its five matrices."""
     sizes = [4, 6, 5, 5, 3, 2]
