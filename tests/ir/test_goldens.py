@@ -1,8 +1,7 @@
-"""The dumps of a few programs at each stage. ``GRADC_UPDATE_GOLDENS=1 pytest`` writes them anew."""
+"""The dumps of a few programs at each stage. ``pytest --update-goldens`` writes them anew."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,11 +98,11 @@ def stages(traced: Graph, wrt: tuple[int, ...]) -> dict[str, Graph]:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_the_dump_at_each_stage(name: str) -> None:
+def test_the_dump_at_each_stage(name: str, request: pytest.FixtureRequest) -> None:
     make, wrt = PROGRAMS[name]
     text = "\n".join(f"[{stage}]\n{dump(graph)}" for stage, graph in stages(make(), wrt).items())
     path = GOLDENS / f"{name}.txt"
-    if os.environ.get("GRADC_UPDATE_GOLDENS"):
+    if request.config.getoption("--update-goldens"):
         path.write_text(text, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == text
 
