@@ -167,7 +167,8 @@ def reshape_is_view(path: Sequence[Step], base: Shape, shape: Shape) -> bool:
 def constant_value(builder: Builder, array: Array) -> Value:
     """An array as a node; one number repeated is a scalar and a broadcast."""
     if array.size > 1:
-        first = array.reshape(-1)[:1]
-        if array.tobytes() == first.tobytes() * array.size:
-            return ops.broadcast(ops.const(builder, first[0]), shape=array.shape)
+        # Bit by bit: 0.0 is not −0.0, and a NaN is itself.
+        bits = array.view(f"u{array.itemsize}")
+        if (bits == bits.flat[0]).all():
+            return ops.broadcast(ops.const(builder, array.flat[0]), shape=array.shape)
     return ops.const(builder, array)

@@ -88,6 +88,13 @@ def _in_math() -> Iterator[tuple[dict[str, Any], str, Any]]:
             yield math.__dict__, name, _wrapper(original, handlers.mathematics)
 
 
+def _user_modules() -> Iterator[dict[str, Any]]:
+    """The namespaces of the loaded modules that may hold names of NumPy's."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] not in _UNTOUCHED:
+            yield getattr(module, "__dict__", {})
+
+
 class _Installation:
     """The wrappers, made once; how many traces need them; what to put back."""
 
@@ -99,7 +106,9 @@ class _Installation:
         self.wrappers: list[tuple[dict[str, Any], str, Any, Any]] = []
         #: id of an original -> its wrapper
         self.by_original: dict[int, Any] = {}
-        #: id of a namespace -> its size and the names in it that hold originals
+        #: id of a wrapper -> its original
+        self.by_wrapper: dict[int, Any] = {}
+        #: id of a module's namespace -> its size and the names in it that hold originals
         self.scanned: dict[int, tuple[int, tuple[str, ...]]] = {}
 
     def make(self) -> None:
@@ -107,6 +116,7 @@ class _Installation:
             for namespace, name, wrapper in source():
                 self.wrappers.append((namespace, name, namespace[name], wrapper))
         self.by_original = {id(original): wrapper for _, _, original, wrapper in self.wrappers}
+        self.by_wrapper = {id(wrapper): original for _, _, original, wrapper in self.wrappers}
 
     def enter(self, namespaces: list[dict[str, Any]]) -> None:
         with self.lock:
@@ -116,23 +126,34 @@ class _Installation:
                 for namespace, name, original, wrapper in self.wrappers:
                     self.replace(namespace, name, original, wrapper)
             self.traces += 1
-            for module_name, module in list(sys.modules.items()):
-                if module_name.partition(".")[0] not in _UNTOUCHED:
-                    self.rebind(getattr(module, "__dict__", {}))
+            for namespace in _user_modules():
+                self.rebind(namespace, self.names_in_module(namespace))
             for namespace in namespaces:
-                self.rebind(namespace)
+                self.rebind(namespace, self.names_in(namespace))
 
     def replace(self, namespace: dict[str, Any], name: str, original: Any, wrapper: Any) -> None:
         namespace[name] = wrapper
         self.replaced.append((namespace, name, original, wrapper))
 
-    def rebind(self, namespace: dict[str, Any]) -> None:
-        """Replace names that were bound to an original by ``from numpy import ...``."""
+    def names_in(self, namespace: dict[str, Any]) -> tuple[str, ...]:
+        """The names that are bound to an original, or at this moment to its wrapper."""
+        held = list(namespace.items())
+        return tuple(
+            name
+            for name, value in held
+            if id(value) in self.by_original or id(value) in self.by_wrapper
+        )
+
+    def names_in_module(self, namespace: dict[str, Any]) -> tuple[str, ...]:
+        """The same, looked up anew only when the module has grown."""
         size, names = self.scanned.get(id(namespace), (-1, ()))
         if size != len(namespace):
-            held = list(namespace.items())
-            names = tuple(name for name, value in held if id(value) in self.by_original)
+            names = self.names_in(namespace)
             self.scanned[id(namespace)] = (len(namespace), names)
+        return names
+
+    def rebind(self, namespace: dict[str, Any], names: tuple[str, ...]) -> None:
+        """Replace names that were bound to an original by ``from numpy import ...``."""
         for name in names:
             wrapper = self.by_original.get(id(namespace.get(name)))
             if wrapper is not None:
@@ -146,6 +167,11 @@ class _Installation:
                     if namespace.get(name) is wrapper:
                         namespace[name] = original
                 self.replaced.clear()
+                # A module that was imported meanwhile took its names from the wrapped ones.
+                for namespace in _user_modules():
+                    for name in self.names_in_module(namespace):
+                        if id(namespace.get(name)) in self.by_wrapper:
+                            namespace[name] = self.by_wrapper[id(namespace[name])]
 
 
 _installation = _Installation()

@@ -327,6 +327,24 @@ def test_threads_trace_at_once() -> None:
     assert originals_stand()
 
 
+def test_a_module_first_seen_while_the_wrappers_are_in_place(tmp_path: Any) -> None:
+    source = "from numpy import zeros\n\ndef f(x):\n    a = zeros(2)\n    a[0] = x\n    return a\n"
+    (tmp_path / "late_module.py").write_text(source)
+    sys.path.insert(0, str(tmp_path))
+    try:
+        def outer(x: Any) -> Any:
+            import late_module  # type: ignore[import-not-found]
+
+            return interpreted(lambda y: late_module.f(y), 1.5)[0] * x
+
+        assert interpreted(outer, 2.0) == 3.0
+        assert sys.modules["late_module"].zeros is ORIGINALS[0]
+        assert interpreted(outer, 2.0) == 3.0
+    finally:
+        sys.path.remove(str(tmp_path))
+        del sys.modules["late_module"]
+
+
 def test_a_namespace_that_is_no_module() -> None:
     namespace: dict[str, Any] = {}
     code = "from numpy import zeros\ndef f(x):\n    a = zeros(2)\n    a[0] = x\n    return a"
