@@ -42,7 +42,7 @@ def remade(**changes: object) -> Graph:
     graph = sound()
     fields = {"name": graph.name, "store": graph._store, "nodes": graph.nodes,
               "inputs": graph.inputs, "outputs": graph.outputs, "effects": graph.effects}
-    return Graph(**(fields | changes))  # type: ignore[arg-type]
+    return Graph(**(fields | changes))
 
 
 def unlinked() -> Graph:
