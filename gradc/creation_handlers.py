@@ -13,7 +13,7 @@ from gradc.ir import ops
 from gradc.ir.types import F64, SHORT
 from gradc.numpy_api.creating import _like, array_of
 from gradc.numpy_api.creating import astype as convert_to
-from gradc.numpy_api.dispatch import has_tracers, plain, tracers_in
+from gradc.numpy_api.dispatch import call, has_tracers, plain, tracers_in
 from gradc.numpy_api.methods_of_ufuncs import elementwise
 from gradc.numpy_api.shaping import atleast_1d
 from gradc.numpy_api.values import as_tracer, is_traced, to_value, type_of
@@ -120,19 +120,18 @@ def _as_array(source: Any, dtype: Any) -> Any:
 
 
 def of_a_list(original: Any, args: Args, kwargs: Kwargs) -> Any:
-    """A function of an array that was given a list of Tracers, which NumPy's hooks do not see."""
+    """A function of arrays given a list of Tracers, or a Tracer where NumPy's hooks do not look."""
+    if not has_tracers(args, kwargs):
+        return original(*args, **kwargs)
     stacked = tuple(
         array_of(a) if isinstance(a, (list, tuple)) and has_tracers(a) else a for a in args
     )
-    return original(*stacked, **kwargs)
+    return call(original, stacked, kwargs)
 
 
 def of_lists(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """A function of a sequence of arrays, some of which are lists of Tracers."""
-    first = args[0] if args else ()
-    if isinstance(first, (list, tuple)):
-        args = ([array_of(a) for a in first], *args[1:])
-    return original(*args, **kwargs)
+    return call(original, args, kwargs) if has_tracers(args) else original(*args, **kwargs)
 
 
 def random(original: Any, args: Args, kwargs: Kwargs) -> Any:

@@ -321,11 +321,3 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     if y.size > x.size:
         return np.flip(correlate(y, x, mode)).copy()
     return fresh(as_tracer(_correlate(x, y, mode)).value)
-
-
-@implements(np.unwrap)
-def unwrap(p: Any, discont: Any = None, axis: int = -1, period: Any = 2 * np.pi) -> Any:
-    raise UnsupportedError("np.unwrap is not supported on traced values",
-                           remedy="unwrap the angles outside the traced function")
-
-

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.errors import CastingError, DTypeError, ShapeError
+from gradc.errors import CastingError, ShapeError
 from gradc.ir import ops
 from gradc.ir.types import Shape
 from gradc.numpy_api.dispatch import has_tracers, implements, tracers_in
@@ -222,9 +222,3 @@ def real(val: Any) -> Any:
 @implements(np.imag)
 def imag(val: Any) -> Any:
     return zeros_like(val)
-
-
-def require_numeric(dtype: Any) -> None:
-    """Raise DTypeError unless gradc has the dtype, or none is given."""
-    if dtype is not None and np.dtype(dtype) == object:
-        raise DTypeError("dtype object is not supported", remedy="a list of arrays")

@@ -133,6 +133,12 @@ class TestTracedIndices:
     def test_argmax_row_by_row(self) -> None:
         check(lambda x: x[np.arange(3), x.argmax(1)], np.sin(A[:, :, 0]))
 
+    def test_into_an_array_from_outside(self) -> None:
+        check(lambda i: (np.take(A, i, axis=1), np.take(A, i), np.array(A)[i]), np.array([2, 0]))
+        with pytest.raises(TypeError, match="plain NumPy array") as info:
+            interpreted(lambda i: A[i], np.array([2, 0]))
+        assert "np.array(a)" in str(info.value)
+
     def test_an_int_of_an_array_stays_traced(self) -> None:
         result, _ = traced(lambda a, i: a[i], A, np.array([1, 2]))
         assert "gather" in {n.op.name for n in result.graph.nodes}
