@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import gradc
+from gradc.codegen import jit
+from gradc.codegen.program import schedule
+from gradc.codegen.targets import NAMED
+from gradc.codegen.training import TrainingProgram
+from gradc.codegen.training_emit import emit_training
+from gradc.ir.graph import Builder
 from gradc.ir.text import parse
+from gradc.ir.types import F64, TensorType
 from gradc.optim import adam, sgd
 from tests.train.networks import mlp_data, mlp_loss
 
@@ -72,6 +81,27 @@ def test_data_in_place():
     assert "shuffle" not in text and "@shuffle" not in trainer.ir(np.ones(2), (x,), stage="llvm")
     whole = gradc.train(lambda w, x: np.sum(x @ w), optimizer=sgd(1.0)).ir(np.ones(2), (x,))
     assert "6 samples, 1 step an epoch" in whole and "in1 is x" in whole
+
+
+@pytest.mark.parametrize("target", NAMED.values(), ids=NAMED)
+def test_the_loop_stands_alone_on_every_machine(target):
+    """No target needs a library function for it, and no shift or product is left to a runtime."""
+
+    def loss(w, x):
+        return np.mean((x @ w) ** 2)
+
+    types = [TensorType(F64, (2,)), TensorType(F64, (8, 2))]
+    graph = gradc.compile(loss).specialization(np.ones(2), np.ones((8, 2))).optimized
+    assert list(graph.input_types) == types
+    builder = Builder.extending(graph)
+    outputs = [builder.value(graph.inputs[0]), builder.value(graph.outputs[0])]
+    step = schedule(builder.build(outputs), target)
+    program = TrainingProgram("loss", step, None, ("w",), ("x",), 1, 80, 8, True)
+    text = jit.assembly(str(emit_training(program, target)), target)
+    called = set(re.findall(r"\b(?:callq|bl)\s+([.\w]+)", text))
+    assert {name.removeprefix(".L") for name in called} <= {
+        "step", "shuffle", "below", "philox", "rows_2_i64",
+    }
 
 
 def test_repr():
