@@ -55,3 +55,9 @@ def check(function: Callable[..., Any], *args: Any, rtol: float = 1e-12, **kwarg
         assert (have.dtype, have.shape) == (plain.dtype, plain.shape)
         tolerance = max(rtol, 4e-6) if plain.dtype == np.float32 else rtol
         np.testing.assert_allclose(have, plain, rtol=tolerance, atol=tolerance)
+
+
+def trace_of(function: Callable[..., Any], *types: Any) -> Traced:
+    """The trace for arguments x0, x1, ... of these types."""
+    _, tree = flatten((tuple(range(len(types))), {}))
+    return trace(function, tree, types, [f"x{k}" for k in range(len(types))], name="f")
