@@ -31,6 +31,11 @@ _linked: WeakSet[Compiled[..., Any]] = WeakSet()
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+T = TypeVar("T")
+
+
+class _once(functools.cached_property[T]):
+    """A cached property whose type is what it returns, though that is a descriptor itself."""
 
 
 class Compiled(Generic[P, R]):
@@ -122,7 +127,7 @@ class Compiled(Generic[P, R]):
             return self.function.python(*args, **kwargs)
         return inline(self.function, args, kwargs)
 
-    @property
+    @_once
     def value_and_grad(self) -> Compiled[..., Any]:
         """The function that returns ``(value, gradient)``, computed in one go.
 
@@ -141,7 +146,7 @@ class Compiled(Generic[P, R]):
         """
         return self.derived("value_and_grad", self.argnums, self.has_aux)
 
-    @property
+    @_once
     def grad(self) -> Compiled[..., Any]:
         """The function that returns the gradient alone, or with ``has_aux`` ``(gradient, aux)``.
 
@@ -168,6 +173,12 @@ class Compiled(Generic[P, R]):
         """The derivatives made so far, by the arguments of :meth:`derived`."""
         with self._lock:
             return dict(self._derived)
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Compiled[P, R]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Bound: ...
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """The method of an instance, or the function itself when taken from the class."""

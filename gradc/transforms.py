@@ -49,7 +49,7 @@ def compiled(function: Callable[..., Any]) -> Compiled[..., Any] | Bound:
 
 def grad(
     function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+) -> Compiled[..., Any] | Bound:
     """The gradient of a scalar function, as a compiled function of the same arguments.
 
     It returns the gradient in the argument ``argnums`` (a position or a parameter's name), with the
@@ -70,7 +70,7 @@ def grad(
 
 def value_and_grad(
     function: Callable[..., Any], argnums: Argnums = 0, has_aux: bool = False
-) -> Callable[..., Any]:
+) -> Compiled[..., Any] | Bound:
     """As :func:`grad`, with the value: ``(value, gradient)``.
 
     With ``has_aux`` it returns ``((value, aux), gradient)``.
