@@ -58,11 +58,6 @@ class Lowered:
         return stabilize(self.graph)
 
     @property
-    def captures(self) -> tuple[Any, ...]:
-        """The Tracers of enclosing traces among the inputs."""
-        return tuple(given for given in self.inputs if not isinstance(given, int))
-
-    @property
     def result(self) -> Any:
         """The structure of the result, its leaves the positions of the graph's outputs."""
         return unflatten(self.out_tree, range(self.out_tree.num_leaves))

@@ -453,3 +453,31 @@ def test_pickle_of_what_has_no_name_carries_its_graphs():
 def test_pickle_of_a_method():
     model = Model(np.array([1.0, 3.0]))
     assert pickle.loads(pickle.dumps(model.energy))(np.ones(2)) == 10
+
+
+def test_threads_share_native_entry_points():
+    f = gradc.compile(lambda p, x: np.sum(np.tanh(p["w"] * x)) + p["b"])
+    g = gradc.compile(lambda x, y: np.sum(x * y))
+    failed = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for k in range(100):
+            n = int(rng.integers(1, 4))
+            w, x = rng.normal(size=n), rng.normal(size=n)
+            value, slope = f.value_and_grad({"w": w, "b": 1.0}, x)
+            square = np.ones((n, 3)).T if k % 3 else np.ones((3, n))
+            right = np.isclose(value, np.tanh(w * x).sum() + 1)
+            right &= np.allclose(slope["w"], x / np.cosh(w * x) ** 2)
+            right &= g(square, 2.0) == 6 * n and np.all(g.grad(square, 2.0) == 2)
+            if not right:
+                failed.append((seed, k))
+            if k == 50:
+                g.clear_cache()
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed
