@@ -1,4 +1,4 @@
-"""Specialisations, logging, threads, pickling, methods and metadata of compiled functions."""
+"""Specialisations, logging, settings, threads and metadata of compiled functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import gc
 import inspect
 import itertools
 import logging
-import pickle
 import threading
 import weakref
 
@@ -194,6 +193,34 @@ def test_many_threads_trace_once():
     assert len(traces) == 1
 
 
+def test_threads_share_native_entry_points():
+    f = gradc.compile(lambda p, x: np.sum(np.tanh(p["w"] * x)) + p["b"])
+    g = gradc.compile(lambda x, y: np.sum(x * y))
+    failed = []
+
+    def work(seed):
+        rng = np.random.default_rng(seed)
+        for k in range(100):
+            n = int(rng.integers(1, 4))
+            w, x = rng.normal(size=n), rng.normal(size=n)
+            value, slope = f.value_and_grad({"w": w, "b": 1.0}, x)
+            square = np.ones((n, 3)).T if k % 3 else np.ones((3, n))
+            right = np.isclose(value, np.tanh(w * x).sum() + 1)
+            right &= np.allclose(slope["w"], x / np.cosh(w * x) ** 2)
+            right &= g(square, 2.0) == 6 * n and np.all(g.grad(square, 2.0) == 2)
+            if not right:
+                failed.append((seed, k))
+            if k == 50:
+                g.clear_cache()
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed
+
+
 def test_an_error_while_tracing_leaves_nothing_behind():
     fail = [True]
 
@@ -244,143 +271,6 @@ def test_compile_takes_functions():
         gradc.compile(3)
 
 
-# -- methods -------------------------------------------------------------------------------------
-
-
-class Model:
-    """A plain class whose state changes between calls."""
-
-    traces: list[int] = []
-
-    def __init__(self, w, power=2):
-        self.w = w
-        self.power = power
-        self.name = "model"
-
-    @gradc.compile
-    def energy(self, x, scale=1.0):
-        self.traces.append(1)
-        return np.sum((self.w * x) ** self.power) * scale
-
-    @gradc.compile(argnums="w")
-    def with_weights(self, x, w):
-        return np.sum(w * x)
-
-    def plain(self, x):
-        return np.sum(self.w * x)
-
-    @classmethod
-    @gradc.compile(argnums="x")
-    def make(cls, x):
-        assert cls is Model
-        return x * 2
-
-    @staticmethod
-    @gradc.compile
-    def static(x):
-        return x * 3
-
-
-@pytest.mark.usefixtures("jit")
-def test_methods():
-    x = np.array([1.0, 2.0])
-    model = Model(np.array([1.0, 3.0]))
-    assert model.energy(x) == 37
-    np.testing.assert_array_equal(model.energy.grad(x), [2, 36])
-    value, gradient = model.energy.value_and_grad(x, scale=2.0)
-    assert value == 74
-    np.testing.assert_array_equal(gradient, [4, 72])
-    np.testing.assert_array_equal(gradc.grad(model.energy)(x), [2, 36])
-    np.testing.assert_array_equal(model.with_weights.grad(x, x), x)
-    assert str(inspect.signature(model.energy)) == "(x, scale=1.0)"
-    assert model.energy.__name__ == "energy"
-    assert model.static(2.0) == 6.0 and Model.static.grad(2.0) == 3.0
-    assert Model.make(2.0) == 4.0
-
-
-@pytest.mark.usefixtures("jit")
-def test_methods_see_the_state_of_their_instance():
-    x = np.array([1.0, 2.0])
-    model = Model(np.array([1.0, 3.0]))
-    model.energy(x)
-    traces = len(Model.traces)
-    model.w = np.array([2.0, 0.0])
-    assert model.energy(x) == 4
-    model.w[1] = 1.0
-    assert model.energy(x) == 8
-    assert Model(np.ones(2)).energy(x) == 5
-    assert len(Model.traces) == traces
-    model.power = 3
-    assert model.energy(x) == 16
-
-
-@pytest.mark.usefixtures("jit")
-def test_transforms_of_plain_methods_see_the_state_too():
-    model = Model(np.array([1.0, 3.0]))
-    np.testing.assert_array_equal(gradc.grad(model.plain)(np.ones(2)), [1, 3])
-    model.w = np.array([5.0, 6.0])
-    np.testing.assert_array_equal(gradc.grad(model.plain)(np.ones(2)), [5, 6])
-
-
-@pytest.mark.usefixtures("jit")
-def test_methods_of_classes_with_slots_and_properties():
-    class Slotted:
-        __slots__ = ("__scale", "w", "__dict__")
-
-        def __init__(self):
-            self.__scale = 2.0
-            self.w = np.ones(2)
-
-        @functools.cached_property
-        def doubled(self):
-            return self.w * 2
-
-        @property
-        def scale(self):
-            return self.__scale
-
-        @gradc.compile
-        def f(self, x):
-            return np.sum(self.doubled * x) * self.scale
-
-    assert Slotted().f(3.0) == 24.0
-    assert Slotted().f.grad(3.0) == 8.0
-
-
-def test_methods_of_kinds_of_dict():
-    class Params(dict):
-        @gradc.compile
-        def f(self, x):
-            return x
-
-    with pytest.raises(TypeError, match="a kind of dict"):
-        Params().f(1.0)
-
-
-def test_subclasses_inherit_compiled_methods():
-    class Double(Model):
-        @gradc.compile
-        def energy(self, x):
-            return 2 * super().energy(x)
-
-    model = Double(np.array([1.0, 3.0]))
-    assert model.energy(np.array([1.0, 2.0])) == 74
-    np.testing.assert_array_equal(model.energy.grad(np.array([1.0, 2.0])), [4, 72])
-
-
-def test_methods_must_not_set_attributes():
-    class Counter:
-        n = 0
-
-        @gradc.compile
-        def step(self, x):
-            self.n = self.n + 1
-            return x
-
-    with pytest.raises(ValueError, match=r"sets `self\.n`"):
-        Counter().step(1.0)
-
-
 # -- copying and forgetting ----------------------------------------------------------------------
 
 
@@ -404,80 +294,3 @@ def test_functions_without_arguments_or_results():
     assert list(gradc.compile(lambda: np.ones(2) * 3)()) == [3, 3]
     assert gradc.compile(lambda x: None)(1.0) is None
     assert gradc.compile(lambda x: ())(1.0) == ()
-
-
-# -- pickling ------------------------------------------------------------------------------------
-
-
-@gradc.compile
-def at_module_level(x):
-    return np.sum(x**2)
-
-
-def undecorated(x):
-    return np.sum(x**3)
-
-
-def test_pickle_by_reference():
-    again = pickle.loads(pickle.dumps(at_module_level))
-    assert again is at_module_level
-    assert pickle.loads(pickle.dumps(at_module_level.grad)) is at_module_level.grad
-
-
-def test_pickle_of_a_compiled_plain_function():
-    f = gradc.compile(undecorated, argnums="x")
-    again = pickle.loads(pickle.dumps(f))
-    assert again is not f and again(np.ones(3)) == 3.0
-    g = pickle.loads(pickle.dumps(gradc.grad(undecorated)))
-    np.testing.assert_array_equal(g(np.ones(2)), [3, 3])
-
-
-@pytest.mark.usefixtures("jit")
-def test_pickle_of_what_has_no_name_carries_its_graphs():
-    k = 3.0
-    f = gradc.compile(lambda x, n=2: np.sum(x * k) * n)
-    with pytest.raises(TypeError, match="<lambda> has no name to be imported by"):
-        pickle.dumps(f)
-    x = np.arange(3.0)
-    f(x), f.grad(x)
-    text = pickle.dumps(f)
-    again = pickle.loads(text)
-    assert again(x) == f(x) == 18
-    np.testing.assert_array_equal(again.grad(x), [6, 6, 6])
-    assert again.__name__ == "<lambda>"
-    assert pickle.loads(pickle.dumps(again))(x) == 18
-    with pytest.raises(TypeError, match="was unpickled without its function"):
-        again(np.ones(7))
-
-
-def test_pickle_of_a_method():
-    model = Model(np.array([1.0, 3.0]))
-    assert pickle.loads(pickle.dumps(model.energy))(np.ones(2)) == 10
-
-
-def test_threads_share_native_entry_points():
-    f = gradc.compile(lambda p, x: np.sum(np.tanh(p["w"] * x)) + p["b"])
-    g = gradc.compile(lambda x, y: np.sum(x * y))
-    failed = []
-
-    def work(seed):
-        rng = np.random.default_rng(seed)
-        for k in range(100):
-            n = int(rng.integers(1, 4))
-            w, x = rng.normal(size=n), rng.normal(size=n)
-            value, slope = f.value_and_grad({"w": w, "b": 1.0}, x)
-            square = np.ones((n, 3)).T if k % 3 else np.ones((3, n))
-            right = np.isclose(value, np.tanh(w * x).sum() + 1)
-            right &= np.allclose(slope["w"], x / np.cosh(w * x) ** 2)
-            right &= g(square, 2.0) == 6 * n and np.all(g.grad(square, 2.0) == 2)
-            if not right:
-                failed.append((seed, k))
-            if k == 50:
-                g.clear_cache()
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert not failed
