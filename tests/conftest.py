@@ -13,10 +13,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="write tests/goldens anew")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("filterwarnings", "error")
-
-
 @pytest.fixture(params=["native", "interpreted"])
 def jit(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Run the test twice: compiled, and in the interpreter."""
