@@ -218,6 +218,14 @@ class Nest:
     fills: tuple[Fill, ...] = ()  # of buffers that are then written in part
 
     @property
+    def writes(self) -> bool:
+        """Whether it does anything: stores, accumulates, or may fail."""
+        parts = (s for phase in self.phases for s in (*phase.row, *phase.body))
+        return bool(self.fills) or any(
+            isinstance(s, (Store, Accumulate, Gather)) for s in parts
+        )
+
+    @property
     def flops(self) -> int:
         """A rough count of what it computes."""
         rows, inner = math.prod(self.outer), math.prod(self.inner)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +30,8 @@ from gradc.codegen.loops import (
     Store,
 )
 from gradc.codegen.lower import NestBuilder
-from gradc.codegen.prepare import ASSEMBLED, OPAQUE, prepare
+from gradc.codegen.prepare import ASSEMBLED, prepare
+from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
@@ -54,6 +54,7 @@ class _Lowering:
         self.target = target
         self.scheduler = Scheduler(graph)
         self.steps = self.scheduler.run()
+        rematerialise(self.scheduler)
         self.users = self._users()
         self.stored = self._stored()
         self.shared = self._shared()
@@ -88,19 +89,11 @@ class _Lowering:
                 else [step.node]
             )
             for node in nodes:
-                for source in self._memory_operands(node):
+                for source in self.scheduler.memory_operands(node):
+                    if isinstance(step, Group) and source in step.members:
+                        continue
                     users.setdefault(source, set()).add(index)
         return users
-
-    def _memory_operands(self, node: Node) -> Iterable[int]:
-        """The values a node reads, from registers or memory, as owners of the memory."""
-        root = self.scheduler.root
-        if node.op.name in OPAQUE:
-            return [root(i) for i in node.operands]
-        if node.op.name in ASSEMBLED:
-            return [root(a.source) for a in self._pieces(node)]
-        found = [root(a.source) for a in self.scheduler.accesses(node)]
-        return [*found, root(node.operands[0])] if node.op.name == "gather" else found
 
     def _stored(self) -> set[int]:
         """Computed values that must lie in memory."""
@@ -155,7 +148,7 @@ class _Lowering:
 
     def _other_sources(self, node: Node) -> list[int]:
         if node.op.name in ASSEMBLED:
-            return [a.source for a in self._pieces(node)[1:]]
+            return [a.source for a in self.scheduler.pieces(node)[1:]]
         return list(node.operands[1:])
 
     # -- buffers -------------------------------------------------------------------------------
@@ -231,7 +224,8 @@ class _Lowering:
         if isinstance(step, Group):
             reads = self.scheduler.accesses
             build = NestBuilder(self.graph, step, reads, self.stored, self.memory, scratch)
-            return [build.build()]
+            nest = build.build()
+            return [nest] if nest.writes else []
         node = step.node
         if node.op.name in ASSEMBLED:
             return self._assemble(node)
@@ -264,14 +258,6 @@ class _Lowering:
             matmul.strategy(spec, self.target),
         )
 
-    def _pieces(self, node: Node) -> list[Access]:
-        """What is put together, each read in its own axes."""
-        out = []
-        for i in node.operands:
-            rank = self.graph.nodes[i].type.rank
-            out.append(resolve(self.graph, i, identity(rank), rank))
-        return out
-
     def _assemble(self, node: Node) -> list[Stage]:
         """Nests that write the pieces of a concat, update_slice or embed to their places."""
         rank, shape = node.type.rank, node.type.shape
@@ -295,7 +281,7 @@ class _Lowering:
             stages.append(Nest((), (), (), (Fill(out, node.type.dtype.type(0)),)))
         strides = strides_of(shape)
         for k, (access, piece, (starts, steps)) in enumerate(
-            zip(self._pieces(node), shapes, places, strict=True)
+            zip(self.scheduler.pieces(node), shapes, places, strict=True)
         ):
             in_place = k == 0 and node.id in self.shared
             if math.prod(piece) == 0 or in_place:

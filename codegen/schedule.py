@@ -95,6 +95,23 @@ class Scheduler:
             self._reads[node.id] = _reads(self.graph, node)
         return self._reads[node.id]
 
+    def memory_operands(self, node: Node) -> list[int]:
+        """The values a node reads, from registers or memory, as owners of the memory."""
+        if node.op.name in OPAQUE:
+            return [self.root(i) for i in node.operands]
+        if node.op.name in ASSEMBLED:
+            return [self.root(a.source) for a in self.pieces(node)]
+        found = [self.root(a.source) for a in self.accesses(node)]
+        return [*found, self.root(node.operands[0])] if node.op.name == "gather" else found
+
+    def pieces(self, node: Node) -> list[Access]:
+        """What is put together by a concat, update_slice or embed, each read in its own axes."""
+        out = []
+        for i in node.operands:
+            rank = self.graph.nodes[i].type.rank
+            out.append(resolve(self.graph, i, identity(rank), rank))
+        return out
+
     def _ready(self, id_: int) -> int:
         """The first step that can read a value from memory."""
         return self.home[id_] + 1 if id_ in self.home else 0
@@ -145,7 +162,7 @@ class Scheduler:
         splits = set(group.splits)
         for read in inside:
             member = group.members[read.source]
-            if not _in_registers(member, self.graph, read, axes):
+            if not in_registers(member, self.graph, read, axes):
                 return None
             if member.reduced is not None:
                 splits &= _exactly(member.reduced, len(group.domain))
@@ -236,7 +253,7 @@ def _own_axes(member: Member) -> tuple[int | None, ...]:
     return tuple(kept)
 
 
-def _in_registers(
+def in_registers(
     member: Member, graph: Graph, read: Access, axes: Sequence[int | None]
 ) -> bool:
     """Whether a read hits the member's value of the same point of the domain."""
