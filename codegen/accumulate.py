@@ -223,12 +223,12 @@ class Accumulators:
 
     # -- whole buffers -------------------------------------------------------------------------
 
-    def fill(self, buffer: Buffer, number: object) -> None:
+    def fill(self, buffer: Buffer, number: float) -> None:
         """Set a buffer to a number."""
         pointer, element = self.pointer(buffer), memory_type(buffer.dtype)
 
         def put(index: Val, lanes: int) -> None:
-            value = self.builder.const(number, vector(element, lanes))  # type: ignore[arg-type]
+            value = self.builder.const(number, vector(element, lanes))
             at = self.builder.gep(pointer, element, index)
             self.builder.store(value, at, buffer.dtype.itemsize)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gradc.codegen import callbacks, irregular, matmul
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
@@ -116,8 +118,9 @@ class _Function:
         self.pointers: dict[str, Val] = {}
         self.prints = 0
 
-    def emit(self, stages: object) -> None:
-        for number, stage in stages:  # type: ignore[attr-defined]
+    def emit(self, stages: Iterable[tuple[int, Stage]]) -> None:
+        """Emit numbered stages and close the function."""
+        for number, stage in stages:
             self._stage(number, stage)
         self.b.ret(self.b.i64(0))
         self.b.finish()
