@@ -62,3 +62,9 @@ def emit(b: Builder, name: str, args: Sequence[Val]) -> Val:
     Raises ``KeyError`` for a name not in :data:`FUNCTIONS`.
     """
     return _EMITTERS[name](*(Vec(b, a) for a in args)).val
+
+
+def emit_sin_cos(b: Builder, x: Val) -> tuple[Val, Val]:
+    """Emit the sine and the cosine of one argument, at about the price of either."""
+    sine, cosine = trigonometric.sin_cos(Vec(b, x))
+    return sine.val, cosine.val

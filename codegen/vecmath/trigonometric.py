@@ -51,22 +51,25 @@ def _sign_bit(q: Vec) -> Vec:
     return (q & 2) << (q.format.mantissa + (10 if q.format.bias == 1023 else 7))
 
 
-def sin(x: Vec) -> Vec:
-    """The sine of x radians."""
+def sin_cos(x: Vec) -> tuple[Vec, Vec]:
+    """The sine and the cosine of x radians: one reduction and both polynomials serve both."""
     r, low, q = reduce_half_pi(x.abs())
     (s, s_low), (c, c_low) = sin_cos_kernel(r, low)
     odd = (q & 1).ne(0)
-    y = where(odd, c, s) + where(odd, c_low, s_low)
-    return (y.bits() ^ _sign_bit(q) ^ (x.bits() & x.format.sign)).floats()
+    sine = where(odd, c, s) + where(odd, c_low, s_low)
+    cosine = where(odd, s, c) + where(odd, s_low, c_low)
+    sine = (sine.bits() ^ _sign_bit(q) ^ (x.bits() & x.format.sign)).floats()
+    return sine, (cosine.bits() ^ _sign_bit(q + 1)).floats()
+
+
+def sin(x: Vec) -> Vec:
+    """The sine of x radians. Code generation drops what only the cosine needs."""
+    return sin_cos(x)[0]
 
 
 def cos(x: Vec) -> Vec:
     """The cosine of x radians."""
-    r, low, q = reduce_half_pi(x.abs())
-    (s, s_low), (c, c_low) = sin_cos_kernel(r, low)
-    odd = (q & 1).ne(0)
-    y = where(odd, s, c) + where(odd, s_low, c_low)
-    return (y.bits() ^ _sign_bit(q + 1)).floats()
+    return sin_cos(x)[1]
 
 
 def tan(x: Vec) -> Vec:
