@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from types import BuiltinFunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradc.codegen import cpython, jit
-from gradc.codegen.entry import EntrySpec, dict_keys
-from gradc.codegen.llvm import Module
+from gradc.codegen.structure import dict_keys
+
+if TYPE_CHECKING:
+    from gradc.codegen.code import Externals
+    from gradc.codegen.entry import EntrySpec
+    from gradc.codegen.llvm import Module
 
 _METH_FASTCALL, _METH_KEYWORDS = 0x0080, 0x0002
 
@@ -48,27 +52,40 @@ def exports(name: str = "entry") -> tuple[str, ...]:
     return name, f"{name}_next", f"{name}_workspace"
 
 
-def externals(spec: EntrySpec, hooks: Hooks) -> dict[str, int]:
-    """Addresses by name of all that an entry of this specification may refer to.
+def externals(keys: Sequence[Hashable], hooks: Hooks) -> dict[str, int]:
+    """Addresses by name of all that an entry whose result has these dict keys may refer to.
 
-    The objects are kept alive by the :class:`Entry` of the same specification and hooks.
+    The objects are kept alive by the :class:`Entry` of the same keys and hooks.
     """
     own: dict[str, object] = {"slow": hooks.slow, "failed": hooks.failed, "rebuild": hooks.rebuild}
-    own |= {f"key {k}": key for k, key in enumerate(dict_keys(spec.results.structure))}
+    own |= {f"key {k}": key for k, key in enumerate(keys)}
     return cpython.addresses() | {name: id(thing) for name, thing in own.items()}
 
 
-def load_entry(
-    module: Module,
-    spec: EntrySpec,
+def load_entry(module: Module, spec: EntrySpec, hooks: Hooks, name: str = "entry") -> Entry:
+    """Compile a module with an entry for this machine and load it."""
+    keys = tuple(dict_keys(spec.results.structure))
+    return link_entry(jit.compile(str(module)), module.externals, keys, hooks, name=name)
+
+
+def link_entry(
+    object_code: bytes,
+    names: Iterable[str],
+    keys: Sequence[Hashable],
     hooks: Hooks,
-    others: Mapping[str, int] | None = None,
+    others: Externals | None = None,
     name: str = "entry",
 ) -> Entry:
-    """Compile a module for this machine; ``others`` has the addresses that its kernel asks for."""
-    known = {**(others or {}), **externals(spec, hooks)}
-    table = {wanted: known[wanted] for wanted in module.externals}
-    return Entry(jit.load(str(module), exports(name), table), spec, hooks, name)
+    """Load object code with an entry.
+
+    ``names`` are the names of its externals, by slot; ``keys`` those of the dicts in its result;
+    ``others`` has what is neither Python's nor the entry's own.
+    """
+    table = externals(keys, hooks)
+    if others is not None:
+        table |= {wanted: others.address(wanted) for wanted in names if wanted not in table}
+    library = jit.link(object_code, exports(name), {wanted: table[wanted] for wanted in names})
+    return Entry(library, (hooks, keys, others), name)
 
 
 class _Code:
@@ -101,11 +118,8 @@ class Entry:
     of it is referenced. ``address`` is that of the native function.
     """
 
-    def __init__(
-        self, library: jit.Library, spec: EntrySpec, hooks: Hooks, name: str = "entry"
-    ) -> None:
-        self.spec = spec
-        self.hooks = hooks
+    def __init__(self, library: jit.Library, alive: object, name: str = "entry") -> None:
+        self.alive = alive
         self.address = library.address(name)
         self._code = _hidden(_Code(library, name))
         self._next = ctypes.c_void_p.from_address(library.address(f"{name}_next"))

@@ -10,7 +10,6 @@ at load with :func:`gradc.codegen.callable.externals`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -19,9 +18,7 @@ import numpy as np
 
 from gradc.codegen.guards import NULL, ArgSpec, ObjectBuilder
 from gradc.codegen.llvm import Module, Val
-
-#: What a result looks like: the index of a leaf, None, or a container of such.
-Structure = int | None | tuple[Any, ...] | list[Any] | dict[Hashable, Any]
+from gradc.codegen.structure import Structure
 
 #: Workspaces of up to this many bytes lie on the stack, well within one page of it.
 STACK_WORKSPACE = 2048
@@ -54,17 +51,6 @@ class EntrySpec:
     results: ResultSpec
     workspace: int = 0
     release_gil: bool = False
-
-
-def dict_keys(structure: Structure) -> Iterator[Hashable]:
-    """The keys of all dicts in a structure, in the order of the names ``key 0``, ``key 1`` ..."""
-    if isinstance(structure, dict):
-        for key, child in structure.items():
-            yield key
-            yield from dict_keys(child)
-    elif isinstance(structure, (tuple, list)):
-        for child in structure:
-            yield from dict_keys(child)
 
 
 def emit_entry(

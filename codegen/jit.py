@@ -17,8 +17,12 @@ _lock = threading.Lock()
 
 @functools.cache
 def _machine(target: Target) -> llvm.TargetMachine:
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+    if target == host():
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, jit=True, codemodel="jitdefault"
     )
@@ -61,17 +65,28 @@ def assembly(text: str, target: Target | None = None) -> str:
         return str(_machine(target).emit_assembly(parse(text, target)))
 
 
-def load(
-    text: str, exports: tuple[str, ...], externals: Mapping[str, int] | None = None
+def compile(text: str) -> bytes:
+    """Object code for this machine from a module's text."""
+    target = host()
+    with _lock:
+        # A context of its own, so that types and constants go with the module.
+        text = f'target triple = "{target.triple}"\n' + text
+        module = llvm.parse_assembly(text, llvm.create_context())
+        object_code: bytes = _machine(target).emit_object(module)
+        return object_code
+
+
+def link(
+    object_code: bytes, exports: tuple[str, ...], externals: Mapping[str, int] | None = None
 ) -> Library:
-    """Compile a module for this machine and return the addresses of its exports.
+    """Load object code into this process and find the addresses of its exports.
 
     ``externals`` maps the module's external names, in slot order, to their addresses.
     """
     global _serial
     with _lock:
         _serial += 1
-        builder = llvm.JITLibraryBuilder().add_ir(text)
+        builder = llvm.JITLibraryBuilder().add_object_img(object_code)
         names = (*exports, "gradc_table") if externals else exports
         for name in names:
             builder.export_symbol(name)
@@ -81,3 +96,10 @@ def load(
         table = (ctypes.c_void_p * len(externals)).from_address(library.address("gradc_table"))
         table[:] = list(externals.values())
     return library
+
+
+def load(
+    text: str, exports: tuple[str, ...], externals: Mapping[str, int] | None = None
+) -> Library:
+    """Compile a module for this machine and return the addresses of its exports."""
+    return link(compile(text), exports, externals)

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from gradc.codegen import blas, callbacks, jit
-from gradc.codegen.callable import Entry, Hooks, load_entry
+from gradc.codegen import callbacks, jit
+from gradc.codegen.code import Code, Externals, PrintSite, shared
 from gradc.codegen.emit import CALLBACK_FAILED, CONSTANT, emit
-from gradc.codegen.entry import EntrySpec, ResultSpec, Structure, emit_entry
+from gradc.codegen.entry import EntrySpec, ResultSpec, emit_entry
 from gradc.codegen.guards import ArgSpec
 from gradc.codegen.llvm import Module
 from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.program import schedule
+from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
 
@@ -25,31 +26,25 @@ from gradc.ir.graph import Graph, Node
 RELEASE_GIL = 100_000
 
 
-class Externals:
-    """Addresses of what a program calls outside its module, and what keeps them valid.
+def needs(program: LoopProgram, prefix: str = "") -> tuple[dict[str, bytes], list[PrintSite]]:
+    """The constants and prints of a program that stand outside its module.
 
     ``prefix`` is that of :func:`emit_kernel <gradc.codegen.emit.emit_kernel>`.
     """
-
-    def __init__(self, program: LoopProgram, prefix: str = "") -> None:
-        self.own: dict[str, int] = {}
-        self.keep: list[object] = []
-        for buffer in program.buffers:
-            if buffer.kind == "constant" and buffer.nbytes > CONSTANT:
-                data = np.frombuffer(buffer.data, np.uint8)
-                self.own[prefix + buffer.name] = data.ctypes.data
-                self.keep.append(data)
-        for number, stage in enumerate(program.stages):
-            if isinstance(stage, Print):
-                address, alive = callbacks.make_callback(
-                    stage.node.attrs["format"], stage.operand_types
-                )
-                self.own[f"{prefix}print{number}"] = address
-                self.keep.append(alive)
-
-    def address(self, name: str) -> int:
-        """The address for a name in the module's table."""
-        return self.own[name] if name in self.own else blas.address(name)
+    constants = {
+        prefix + buffer.name: buffer.data
+        for buffer in program.buffers
+        if buffer.kind == "constant" and buffer.nbytes > CONSTANT
+    }
+    prints = [
+        PrintSite(
+            f"{prefix}print{number}", stage.node.attrs["format"],
+            [str(t) for t in stage.operand_types],
+        )
+        for number, stage in enumerate(program.stages)
+        if isinstance(stage, Print)
+    ]
+    return constants, prints
 
 
 class Kernel:
@@ -77,7 +72,7 @@ class Kernel:
     @cached_property
     def externals(self) -> Externals:
         """What the module's table is filled with."""
-        return Externals(self.program)
+        return Externals(*needs(self.program))
 
     @cached_property
     def _loaded(self) -> tuple[jit.Library, Any]:
@@ -89,17 +84,18 @@ class Kernel:
         )(library.address("kernel"))
         return library, call
 
-    def entry(
+    def code(
         self,
         args: Sequence[ArgSpec],
         structure: Structure,
-        hooks: Hooks,
+        source: Graph,
         *,
         rebuild: bool = False,
-    ) -> Entry:
+    ) -> Code:
         """Compile the kernel with a CPython entry point for its inputs, one argument each.
 
-        ``structure`` says how the outputs (leaves by number) make the result. Only where
+        ``structure`` says how the outputs (leaves by number) make the result; constants are looked
+        for in ``source``, the graph that it will be loaded with. Only where
         ``cpython.supported()``.
         """
         leaves = tuple((t.dtype, t.shape) for t in self.graph.output_types)
@@ -108,12 +104,9 @@ class Kernel:
         spec = EntrySpec(tuple(args), results, self.program.arena, release)
         module = emit(self.program, self.target)
         emit_entry(module, spec)
-        own = {
-            name: self.externals.address(name)
-            for name in module.externals
-            if name in self.externals.own or name in blas.GEMM.values()
-        }
-        return load_entry(module, spec, hooks, own)
+        constants, prints = needs(self.program)
+        object_code = jit.compile(str(module))
+        return Code(object_code, tuple(module.externals), shared(constants, source), prints, {})
 
     def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """Run on arrays. Raises IndexError for an index out of bounds."""

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+import llvmlite
 import llvmlite.binding as llvm
 
 
@@ -48,6 +49,11 @@ def host() -> Target:
         width, fma = 16, True
     name = llvm.get_host_cpu_name()
     return Target(triple, name, features.flatten(), width, fma, _l2_bytes())
+
+
+def versions() -> tuple[str, tuple[int, ...]]:
+    """The versions of llvmlite and of the LLVM in it."""
+    return llvmlite.__version__, tuple(llvm.llvm_version_info)
 
 
 def _l2_bytes() -> int:

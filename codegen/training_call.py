@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gradc.codegen import blas, cpython, jit
-from gradc.codegen.kernel import Externals, Failure, failure
+from gradc.codegen import cpython, jit
+from gradc.codegen.code import Externals
+from gradc.codegen.kernel import Failure, failure, needs
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.training import TrainingProgram, workspace
 from gradc.codegen.training_emit import IN_REST, emit_training
@@ -46,16 +47,15 @@ class TrainingKernel:
 
     @cached_property
     def _loaded(self) -> tuple[object, Any]:
-        externals = [Externals(self.program.step, "step_")]
+        constants, prints = needs(self.program.step, "step_")
         if self.program.rest is not None:
-            externals.append(Externals(self.program.rest, "rest_"))
-        own = {name: at for one in externals for name, at in one.own.items()}
-        table = {}
-        for name in self.module.externals:
-            if name in _API:
-                table[name] = cpython.python_function(name)
-            else:
-                table[name] = own[name] if name in own else blas.address(name)
+            more = needs(self.program.rest, "rest_")
+            constants, prints = constants | more[0], prints + more[1]
+        externals = Externals(constants, prints)
+        table = {
+            name: cpython.python_function(name) if name in _API else externals.address(name)
+            for name in self.module.externals
+        }
         library = jit.load(str(self.module), ("run",), table)
         # Called with the GIL, which it releases itself, so that an exception set in it is raised.
         call = ctypes.PYFUNCTYPE(

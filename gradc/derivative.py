@@ -8,7 +8,7 @@ from typing import Any
 from gradc.errors import ArgumentError, NotDifferentiableError, NotScalarError, OutputError
 from gradc.ir import autodiff
 from gradc.leaves import children, describe
-from gradc.lowering import Function, LeafTypes, Lowered, with_result
+from gradc.lowering import Function, LeafTypes, Lowered, derivative
 from gradc.signature import Argnums, Parameters, as_tuple
 from gradc.trace import Static
 from gradc.tree import flatten, unflatten
@@ -45,8 +45,8 @@ class Gradient:
         inner = self.of.lower(args, kwargs, types, names)
         value, aux = self._results(inner)
         wrt = positions(inner, chosen, types, names, self.label)
-        graph = autodiff.value_and_grad(inner.primal, [k for _, k in wrt], value)
-        first = len(inner.graph.outputs)
+        inputs = tuple(k for _, k in wrt)
+        first = inner.out_tree.num_leaves
         found = {leaf: first + k for k, (leaf, _) in enumerate(wrt)}
         gradients = [gradient_like(given, found) for given in chosen]
         result: Any = tuple(gradients) if not isinstance(self.argnums, (int, str)) else gradients[0]
@@ -54,7 +54,13 @@ class Gradient:
             result = ((value, aux), result) if self.has_aux else (value, result)
         elif self.has_aux:
             result = (result, aux)
-        return with_result(graph, result, inner.inputs, inner)
+        return derivative(
+            inner,
+            lambda graph: autodiff.value_and_grad(graph, inputs, value),
+            ("value_and_grad", inputs, value),
+            result,
+            inner.inputs,
+        )
 
     def _chosen(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], types: LeafTypes
@@ -191,13 +197,19 @@ class Forward:
         inner = self.of.lower(primals, {}, types, names)
         wrt = positions(inner, primals, types, names, self.label, strict=False)
         tangent_of = matching(primals, tangents, types, names, "tangent", self.label)
-        graph = autodiff.jvp(inner.primal, [k for _, k in wrt])
+        inputs = tuple(k for _, k in wrt)
         count = len(inner.graph.outputs)
         floating = [k for k, t in enumerate(inner.graph.output_types) if t.differentiable]
         moved = {k: count + n for n, k in enumerate(floating)}
         result = (inner.result, gradient_like(inner.result, moved))
         moves = [tangent_of[leaf] for leaf, _ in wrt]
-        return with_result(graph, result, (*inner.inputs, *moves), inner)
+        return derivative(
+            inner,
+            lambda graph: autodiff.jvp(graph, inputs),
+            ("jvp", inputs),
+            result,
+            (*inner.inputs, *moves),
+        )
 
 
 class Reverse:
@@ -229,14 +241,15 @@ class Reverse:
         kinds = inner.graph.output_types
         results = [f"result{k}" for k in range(len(kinds))]
         given = matching(result, cotangents, kinds, results, "cotangent", self.label, types)
-        floating = [k for k in outputs if kinds[k].differentiable]
-        graph = autodiff.vjp(inner.primal, [k for _, k in wrt], floating)
+        floating = tuple(k for k in outputs if kinds[k].differentiable)
+        inputs = tuple(k for _, k in wrt)
         found = {leaf: len(kinds) + n for n, (leaf, _) in enumerate(wrt)}
-        return with_result(
-            graph,
+        return derivative(
+            inner,
+            lambda graph: autodiff.vjp(graph, inputs, floating),
+            ("vjp", inputs, floating),
             tuple(gradient_like(primal, found) for primal in primals),
             (*inner.inputs, *(given[k] for k in floating)),
-            inner,
         )
 
 

@@ -16,6 +16,7 @@ from gradc.config import settings
 from gradc.errors import IndexingError
 from gradc.ir import interp
 from gradc.ir.graph import Graph
+from gradc.ir.types import TensorType
 from gradc.leaves import leaf_type, static_value
 from gradc.lowering import Function, Lowered, lower
 from gradc.native import Native, contiguous, finished
@@ -50,6 +51,11 @@ class Specialization:
         self.label = label
         self._slow = slow
 
+    @property
+    def types(self) -> list[TensorType]:
+        """The types of the inputs."""
+        return [self.signature.types[k] for k in self.lowered.inputs]
+
     @cached_property
     def optimized(self) -> Graph:
         """The graph after all passes."""
@@ -60,7 +66,9 @@ class Specialization:
     @cached_property
     def native(self) -> Native:
         """Its native code, compiled at its first call."""
-        return Native(self.optimized, self.lowered, self.keys, self.label, self._slow)
+        return Native(
+            lambda: self.optimized, self.lowered, self.types, self.keys, self.label, self._slow
+        )
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """Run on the leaves of a call of this signature; the results are new arrays."""
@@ -68,10 +76,9 @@ class Specialization:
 
     def interpret(self, leaves: Sequence[Any]) -> Any:
         """Run node by node in NumPy."""
-        types = self.lowered.graph.input_types
         inputs = [
             contiguous(leaves[k], type_.dtype)
-            for k, type_ in zip(self.lowered.inputs, types, strict=True)
+            for k, type_ in zip(self.lowered.inputs, self.types, strict=True)
         ]
         try:
             outputs = interp.run(self.optimized, inputs)

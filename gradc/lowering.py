@@ -10,8 +10,8 @@ so that a derivative can hand on a part of its arguments.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gradc.context import current
@@ -27,21 +27,44 @@ from gradc.tree import TreeDef, flatten, unflatten
 LeafTypes = Sequence[TensorType | Static]
 
 
-@dataclass(frozen=True, slots=True)
 class Lowered:
-    """A closed graph of a call.
+    """A closed graph of a call; that of a derivative is made when it is first asked for.
 
-    graph: its outputs are the leaves of the result.
     out_tree: the structure of the result.
     inputs: what each input of the graph is: the position of a leaf of the call, or a Tracer of an
         enclosing trace that the function used.
     of: what it is the derivative of, if it is one.
+    source, steps: the graph it begins with, and how its own follows from that: equal ones give
+        equal graphs.
     """
 
-    graph: Graph
-    out_tree: TreeDef
-    inputs: tuple[Any, ...]
-    of: Lowered | None = None
+    def __init__(
+        self,
+        graph: Graph | Callable[[], Graph],
+        out_tree: TreeDef,
+        inputs: Sequence[Any],
+        of: Lowered | None = None,
+        steps: tuple[Any, ...] = (),
+    ) -> None:
+        self._lock = threading.Lock()
+        self._graph = graph
+        self.out_tree = out_tree
+        self.inputs = tuple(inputs)
+        self.of = of
+        self.steps = steps
+
+    @property
+    def graph(self) -> Graph:
+        """The graph; its outputs are the leaves of the result."""
+        with self._lock:
+            if not isinstance(self._graph, Graph):
+                self._graph = self._graph()
+            return self._graph
+
+    @property
+    def source(self) -> Graph:
+        """The graph that ``steps`` begin with: traced, or read back from text."""
+        return self.of.source if self.of is not None and self.steps else self.graph
 
     @property
     def traced(self) -> Graph:
@@ -63,12 +86,26 @@ class Lowered:
         return unflatten(self.out_tree, range(self.out_tree.num_leaves))
 
 
-def with_result(graph: Graph, result: Any, inputs: Sequence[Any], of: Lowered) -> Lowered:
-    """A derivative whose result is a structure of positions of the graph's outputs."""
+def derivative(
+    of: Lowered,
+    differentiate: Callable[[Graph], Graph],
+    step: tuple[Any, ...],
+    result: Any,
+    inputs: Sequence[Any],
+) -> Lowered:
+    """A derivative whose result is a structure of positions of the differentiated graph's outputs.
+
+    ``step`` says what ``differentiate`` does, by type and value.
+    """
     chosen, out_tree = flatten(result)
-    builder = Builder.extending(graph)
-    outputs = [builder.value(graph.outputs[k]) for k in chosen]
-    return Lowered(builder.build(outputs), out_tree, tuple(inputs), of)
+
+    def make() -> Graph:
+        graph = differentiate(of.primal)
+        builder = Builder.extending(graph)
+        return builder.build([builder.value(graph.outputs[k]) for k in chosen])
+
+    before = of.steps if of.of is not None else ("stabilize",)
+    return Lowered(make, out_tree, inputs, of, (*before, (*step, tuple(chosen))))
 
 
 class Function(Protocol):

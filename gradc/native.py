@@ -11,12 +11,14 @@ import numpy as np
 
 from gradc.errors import GradcError, IndexingError
 from gradc.ir.graph import Graph
+from gradc.ir.types import TensorType
 from gradc.lowering import Lowered
 from gradc.tree import unflatten
 
 if TYPE_CHECKING:
     from gradc.codegen.callable import Entry
-    from gradc.codegen.guards import ArgSpec
+    from gradc.codegen.code import Code
+    from gradc.codegen.form import Form
     from gradc.codegen.kernel import Failure, Kernel
 
 Array = np.ndarray[Any, Any]
@@ -26,27 +28,30 @@ _CONTAINERS = (tuple, list, dict, int, type(None))
 
 
 class Native:
-    """The native code of a lowered call, compiled when it is first asked for.
+    """The native code of a lowered call, compiled or taken from the cache when first asked for.
 
-    ``keys`` are the keys of the call's leaves (:func:`gradc.signature.leaf_key`); ``slow`` takes
-    the calls that its entry point does not fit.
+    ``graph`` makes the graph to compile; ``types`` are those of its inputs; ``keys`` are the keys
+    of the call's leaves (:func:`gradc.signature.leaf_key`); ``slow`` takes the calls that the entry
+    point does not fit.
     """
 
     def __init__(
         self,
-        graph: Graph,
+        graph: Callable[[], Graph],
         lowered: Lowered,
+        types: Sequence[TensorType],
         keys: Sequence[Hashable],
         label: str,
         slow: Callable[..., Any],
     ) -> None:
-        self.graph = graph
+        self._graph = graph
         self.lowered = lowered
+        self.types = types
         self.label = label
         self.kinds: list[Kind] = [kind_of(keys[k]) for k in lowered.inputs]
         self._inputs = [
             (k, kind, type_.dtype)
-            for k, kind, type_ in zip(lowered.inputs, self.kinds, graph.input_types, strict=True)
+            for k, kind, type_ in zip(lowered.inputs, self.kinds, types, strict=True)
         ]
         self._slow = slow
         self._lock = threading.Lock()
@@ -56,7 +61,7 @@ class Native:
         """The kernel, whose stages can be read."""
         from gradc.codegen.kernel import Kernel
 
-        return Kernel(self.graph)
+        return Kernel(self._graph())
 
     @cached_property
     def _made(self) -> tuple[Entry | None, Callable[..., Any]]:
@@ -64,28 +69,60 @@ class Native:
 
         if not cpython.supported():
             return None, self._call_kernel
-        from gradc.codegen.callable import Hooks
+        from gradc.codegen.callable import Hooks, link_entry
+        from gradc.codegen.code import Externals
+        from gradc.codegen.structure import dict_keys
 
         lowered = self.lowered
-        rebuild = not _is_plain(lowered.result)
         hooks = Hooks(
             self._slow, self._failed, lambda leaves: unflatten(lowered.out_tree, leaves)
         )
-        structure = None if rebuild else lowered.result
-        entry = self.kernel.entry(self._arguments(), structure, hooks, rebuild=rebuild)
+        structure = lowered.result if _is_plain(lowered.result) else None
+        code = self._code(structure, structure is None)
+        others = Externals(code.constants, code.prints, lowered.source)
+        keys = tuple(dict_keys(structure))
+        entry = link_entry(code.object_code, code.names, keys, hooks, others)
         return entry, entry.builtin(self.label)
 
-    def _arguments(self) -> list[ArgSpec]:
+    def _code(self, structure: Any, rebuild: bool) -> Code:
+        """The machine code: another process's, if it left what this one asks for."""
+        from gradc.codegen import cache
+        from gradc.codegen.code import unpack
+        from gradc.codegen.structure import outline
+        from gradc.fingerprint import key
+
+        source = self.lowered.source
+        arguments = list(zip(self.kinds, map(str, self.types), strict=True))
+        name = key((source,), "entry", self.lowered.steps, arguments, outline(structure), rebuild)
+        packed = name and cache.read(name)
+        if packed:
+            return unpack(packed)
         from gradc.codegen.guards import ArgSpec
 
-        types = self.graph.input_types
-        return [ArgSpec(k, t.dtype, t.shape) for k, t in zip(self.kinds, types, strict=True)]
+        specs = [ArgSpec(k, t.dtype, t.shape) for k, t in zip(self.kinds, self.types, strict=True)]
+        code = self.kernel.code(specs, structure, source, rebuild=rebuild)
+        if name:
+            cache.write(name, code.pack())
+        return code
 
     @property
     def entry(self) -> Entry | None:
         """The CPython entry point on the leaves, where this interpreter supports one."""
         with self._lock:
             return self._made[0]
+
+    def front(self, form: Form) -> Entry | None:
+        """The entry point for a form of call, where this interpreter supports one."""
+        from gradc.codegen.form import flat
+        from gradc.codegen.guards import ArgSpec
+
+        entry = self.entry
+        specs = [ArgSpec(k, t.dtype, t.shape) for k, t in zip(self.kinds, self.types, strict=True)]
+        if entry is None or form == flat(tuple(specs)):
+            return entry
+        from gradc.codegen.callable import load_front
+
+        return load_front(form, entry, self._slow)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for the leaves of a call."""
@@ -94,8 +131,7 @@ class Native:
         return call(*[as_kind(leaves[k], kind, dtype) for k, kind, dtype in self._inputs])
 
     def _call_kernel(self, *arguments: Any) -> Any:
-        arrays = [contiguous(x, t.dtype) for x, t in
-                  zip(arguments, self.graph.input_types, strict=True)]
+        arrays = [contiguous(x, t.dtype) for x, t in zip(arguments, self.types, strict=True)]
         try:
             outputs = self.kernel(arrays)
         except IndexError as error:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 import gradc
+
+# What is tested is the compiler, here and in the processes that tests start: no code of before.
+os.environ["GRADC_CACHE"] = "0"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
