@@ -1,0 +1,13 @@
+"""The workloads: plain NumPy functions, their data, and their gradients written by hand."""
+
+from workloads import clusters, elementwise, hvp, irregular, networks, rows
+from workloads.workload import Workload
+
+ALL: tuple[Workload, ...] = (
+    *elementwise.WORKLOADS,
+    *rows.WORKLOADS,
+    *networks.WORKLOADS,
+    *hvp.WORKLOADS,
+    *clusters.WORKLOADS,
+    *irregular.WORKLOADS,
+)

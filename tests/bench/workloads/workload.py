@@ -1,0 +1,53 @@
+"""What a workload is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+Loss = Callable[..., Any]
+#: NumPy arrays in; the value and the gradients, as NumPy's, out
+Contender = Callable[..., tuple[Any, Sequence[Array]]]
+
+#: what a transcendental counts for: a polynomial of degree ten with its range reduction
+CALL = 20
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A scalar function of parameters (differentiated) and data, as positional arguments.
+
+    ``loss(xp)`` is the function in terms of a namespace: NumPy's names, and ``softmax`` and
+    ``logsumexp`` with ``axis`` and ``keepdims``, for which systems have functions of their own.
+    ``make`` draws (parameters, data) in float64 and integers. ``by_hand`` is the gradient written
+    in NumPy, ``loops`` in the Python that Numba compiles; both take all arguments and return
+    (value, gradients). ``flops`` and ``numbers`` are what value and gradient need at least: the
+    arithmetic, with transcendentals as ``CALL``, and the floats that are read and written.
+    ``scalars`` says that the function may be unrolled to a graph of scalars. Of ``kind`` "hvp" the
+    contenders return the inner product of gradient and direction, and the Hessian times the
+    direction; parameters are followed by their directions, then by data.
+    """
+
+    name: str
+    loss: Callable[[Any], Loss]
+    by_hand: Contender
+    make: Callable[[np.random.Generator], tuple[Sequence[Array], Sequence[Array]]]
+    flops: float
+    numbers: float
+    loops: Callable[..., Any] | None = None
+    scalars: bool = False
+    kind: str = "gradient"
+    dtypes: Sequence[str] = ("float64", "float32")
+
+    def arguments(self, dtype: str) -> tuple[list[Array], int]:
+        """All arguments, floats in one dtype, and how many are parameters."""
+        parameters, data = self.make(np.random.default_rng(0))
+        arrays = [
+            np.ascontiguousarray(a, dtype if np.asarray(a).dtype.kind == "f" else None)
+            for a in (*parameters, *data)
+        ]
+        return arrays, len(parameters)
