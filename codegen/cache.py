@@ -58,7 +58,7 @@ def folder() -> Path | None:
         home = Path.home()
     except RuntimeError:
         return None
-    if os.name == "nt":
+    if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
         return (Path(local) if local else home / "AppData" / "Local") / "gradc" / "Cache"
     if sys.platform == "darwin":
@@ -141,31 +141,47 @@ def clear() -> list[Entry]:
 # -- the folder ----------------------------------------------------------------------------------
 
 
+def refusal() -> str | None:
+    """Why the folder is not used although it is there; None if it is used, or not there."""
+    place = folder()
+    try:
+        return None if place is None else _objection(place)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return str(error)
+
+
 def _usable(*, make: bool = False) -> Path | None:
     """The folder, if it may be used: a folder of the user's that nobody else may write to."""
     place = folder() if enabled() else None
     if place is None:
         return None
     try:
-        if make and not place.is_dir():
+        if make:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.mkdir(mode=0o700, exist_ok=True)
-        found = place.stat()
-    except OSError as error:
-        if make:
-            logger.debug("there can be no cache in %s: %s", place, error)
+        reason = _objection(place)
+    except FileNotFoundError:
         return None
-    if not stat.S_ISDIR(found.st_mode):
-        reason = "it is no folder"
-    elif os.name == "nt":  # a user's own folder there is closed to others by inherited rights
-        return place
-    elif found.st_uid != os.geteuid():
-        reason = "it belongs to another user"
-    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        reason = "others may write to it"
-    else:
+    except OSError as error:
+        reason = str(error)
+    if reason is None:
         return place
     logger.debug("the cache in %s is not used: %s", place, reason)
+    return None
+
+
+def _objection(place: Path) -> str | None:
+    found = place.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        return "it is no folder"
+    # A user's own folder on Windows is closed to others by inherited rights.
+    if sys.platform != "win32":
+        if found.st_uid != os.geteuid():
+            return "it belongs to another user"
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return "others may write to it"
     return None
 
 
