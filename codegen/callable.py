@@ -17,6 +17,7 @@ from gradc.codegen.structure import dict_keys
 if TYPE_CHECKING:
     from gradc.codegen.code import Externals
     from gradc.codegen.entry import EntrySpec
+    from gradc.codegen.form import Form
     from gradc.codegen.llvm import Module
 
 _METH_FASTCALL, _METH_KEYWORDS = 0x0080, 0x0002
@@ -49,7 +50,7 @@ class Hooks:
 
 def exports(name: str = "entry") -> tuple[str, ...]:
     """The symbols of an entry point that :class:`Entry` needs."""
-    return name, f"{name}_next", f"{name}_workspace"
+    return name, f"{name}_next", f"{name}_run", f"{name}_workspace"
 
 
 def externals(keys: Sequence[Hashable], hooks: Hooks) -> dict[str, int]:
@@ -88,6 +89,22 @@ def link_entry(
     return Entry(library, (hooks, keys, others), name)
 
 
+def load_front(form: Form, behind: Entry, slow: Callable[..., object]) -> Entry:
+    """Compile the front of an entry for another form of call, and load it."""
+    from gradc.codegen.front import emit_front
+    from gradc.codegen.llvm import Module
+    from gradc.codegen.targets import host
+
+    module = Module(host())
+    module.attributes = host().attributes
+    objects = emit_front(module, form, "front")
+    table = cpython.addresses() | {"run": behind.run, "slow": id(slow)}
+    table |= {f"object {k}": id(thing) for k, thing in enumerate(objects)}
+    externals = {wanted: table[wanted] for wanted in module.externals}
+    library = jit.load(str(module), ("front", "front_next"), externals)
+    return Entry(library, (slow, objects, behind), "front", behind)
+
+
 class _Code:
     """A loaded library and the workspace that its entry has laid by."""
 
@@ -115,13 +132,25 @@ class Entry:
     """A loaded entry point; it owns all that its code refers to.
 
     The code may run as long as the entry, one that it was linked from, or a callable made
-    of it is referenced. ``address`` is that of the native function.
+    of it is referenced. ``address`` is that of the native function; ``run`` that of what its
+    front calls, which is the front's own or that of the entry ``behind`` it.
     """
 
-    def __init__(self, library: jit.Library, alive: object, name: str = "entry") -> None:
+    def __init__(
+        self,
+        library: jit.Library,
+        alive: object,
+        name: str = "entry",
+        behind: Entry | None = None,
+    ) -> None:
         self.alive = alive
         self.address = library.address(name)
-        self._code = _hidden(_Code(library, name))
+        if behind is None:
+            self.run = library.address(f"{name}_run")
+            self._code = _hidden(_Code(library, name))
+        else:
+            self.run = behind.run
+            self._code = _hidden((library, behind._code))
         self._next = ctypes.c_void_p.from_address(library.address(f"{name}_next"))
         self._slow = self._next.value
         self._linked: list[Entry] = []

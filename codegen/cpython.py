@@ -28,6 +28,9 @@ PLAIN = 0x101
 #: The character of a dtype of the other byte order, as a number.
 SWAPPED = ord(">" if sys.byteorder == "little" else "<")
 
+#: Python's own containers.
+CONTAINERS = (tuple, list, dict)
+
 # Slots of NumPy's ``_ARRAY_API``, fixed within an ABI version.
 _NUMPY_ABI = 0x02000000
 _NUMPY_SLOTS = {"PyArray_Scalar": 60, "PyArray_NewFromDescr": 94}
@@ -35,7 +38,9 @@ _NUMPY_TYPE_SLOT = 2
 
 _PYTHON_FUNCTIONS = (
     "PyDict_New",
+    "PyDict_Next",
     "PyDict_SetItem",
+    "PyErr_Clear",
     "PyErr_NoMemory",
     "PyErr_Occurred",
     "PyEval_RestoreThread",
@@ -45,8 +50,10 @@ _PYTHON_FUNCTIONS = (
     "PyLong_FromLongLong",
     "PyMem_RawFree",
     "PyMem_RawMalloc",
+    "PyObject_GetAttr",
     "PyObject_Vectorcall",
     "PyTuple_New",
+    "PyUnicode_Compare",
     "Py_DecRef",
     "Py_IncRef",
 )
@@ -56,8 +63,8 @@ _PYTHON_FUNCTIONS = (
 class Layout:
     """Byte offsets into objects: ``ob_type``; the fields of an ndarray, of its dtype, of a scalar.
 
-    ``tuple_items`` is where a tuple's items begin, ``list_items`` where a list has the address of
-    its items.
+    ``size`` is where a tuple, a list and a dict have their length, ``tuple_items`` where a tuple's
+    items begin, ``list_items`` where a list has the address of its items.
     """
 
     type: int
@@ -69,6 +76,7 @@ class Layout:
     byteorder: int
     type_num: int
     scalar: int
+    size: int
     tuple_items: int
     list_items: int
 
@@ -95,6 +103,7 @@ def layout() -> Layout | None:
         byteorder=header + 10,
         type_num=header + 12,
         scalar=header,
+        size=header,
         tuple_items=tuple.__basicsize__,
         list_items=header + 8,
     )
@@ -131,7 +140,7 @@ def addresses() -> dict[str, int]:
     """
     found = {name: python_function(name) for name in _PYTHON_FUNCTIONS}
     found |= _numpy_functions()
-    found |= {f"type {t.__name__}": id(t) for t in (np.ndarray, float, int)}
+    found |= {f"type {t.__name__}": id(t) for t in (np.ndarray, float, int, str, *CONTAINERS)}
     found |= {str(constant): id(constant) for constant in (None, True, False)}
     for char in CHARS:
         # By way of the name, so that it is the dtype object NumPy itself hands out.
@@ -226,12 +235,14 @@ def _scalars_hold(at: Layout) -> bool:
 
 def _containers_hold(at: Layout) -> bool:
     a, b = object(), object()
-    pair, items = (a, b), [a, b]
+    pair, items, table = (a, b), [a, b], {1: a, 2: b}
+    if any(_pointer(id(container) + at.size) != 2 for container in (pair, items, table)):
+        return False
     found = [_pointer(id(pair) + at.tuple_items + 8 * k) for k in (0, 1)]
     if found != [id(a), id(b)]:
         return False
     # The length stands before the address of the items: anything else is not followed.
     at_items = _pointer(id(items) + at.list_items)
-    if _pointer(id(items) + at.list_items - 8) != 2 or not at_items:
+    if at.list_items != at.size + 8 or not at_items:
         return False
     return [_pointer(at_items + 8 * k) for k in (0, 1)] == [id(a), id(b)]

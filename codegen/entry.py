@@ -3,8 +3,7 @@
 :func:`emit_entry` adds to the kernel's module a ``METH_FASTCALL | METH_KEYWORDS`` function for
 one specialisation. It reads the fields of its arguments; where all are as specified it allocates
 the results, runs the kernel, and builds what the caller gets, through the C APIs of Python and
-NumPy. Anything else goes on to the next specialisation's entry by a tail call, last to a Python
-callable. The text holds no address: live objects come from the module's table, which is filled
+NumPy. The text holds no address: live objects come from the module's table, which is filled
 at load with :func:`gradc.codegen.callable.externals`.
 """
 
@@ -16,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from gradc.codegen.form import flat
+from gradc.codegen.front import emit_front
 from gradc.codegen.guards import NULL, ArgSpec, ObjectBuilder
 from gradc.codegen.llvm import Module, Val
 from gradc.codegen.structure import Structure
 
 #: Workspaces of up to this many bytes lie on the stack, well within one page of it.
 STACK_WORKSPACE = 2048
-
-_PARAMS = [("ptr", "self"), ("ptr", "args"), ("i64", "nargs"), ("ptr", "kwnames")]
 
 
 @dataclass(frozen=True)
@@ -58,26 +57,15 @@ def emit_entry(
 ) -> None:
     """Add ``PyObject* name(self, args, nargs, kwnames)`` to the module that has the kernel.
 
-    Also added: the globals ``name_next`` (the entry to go on to when a guard misses; at first
-    ``name_slow``, which calls the Python callable) and ``name_workspace`` (a free list of
-    one). Requires :func:`gradc.codegen.cpython.supported`.
+    It is the front (:func:`gradc.codegen.front.emit_front`) for calls with the kernel's arguments
+    one by one. Also added: ``PyObject* name_run(inputs, args, nargs)``, which fronts in
+    other modules call too, and the global ``name_workspace``, a free list of one. Requires
+    :func:`gradc.codegen.cpython.supported`.
     """
-    module.globals[f"{name}_next"] = f"@{name}_next = global ptr @{name}_slow, align 8"
     module.globals[f"{name}_workspace"] = f"@{name}_workspace = global ptr null, align 8"
-    _emit_slow(module, name)
     _emit_failed(module, name)
     _Emitter(module, spec, name).emit(kernel)
-
-
-def _emit_slow(module: Module, name: str) -> None:
-    """The end of the chain: the Python callable, with the very same arguments."""
-    b = ObjectBuilder(module, f"{name}_slow", "ptr", _PARAMS, linkage="internal")
-    _, args, nargs, kwnames = b.params
-    vectorcall = b.external("PyObject_Vectorcall")
-    slow = b.external("slow")
-    operands = ", ".join(map(str, (slow, args, nargs, kwnames)))
-    b.ret(b.op("ptr", f"tail call ptr {vectorcall.ref}({operands})"))
-    b.finish()
+    emit_front(module, flat(spec.args), name, f"{name}_run")
 
 
 def _emit_failed(module: Module, name: str) -> None:
@@ -119,7 +107,7 @@ def _emit_failed(module: Module, name: str) -> None:
 
 
 class _Emitter:
-    """Emits one entry: guards, allocation, kernel call, results.
+    """Emits what stands behind an entry's guards: allocation, kernel call, results.
 
     References are counted thus. Whatever can fail comes first, and each object made is pushed on
     ``owned``, which the failure of a later step unwinds (blocks ``unwind<n>``: release
@@ -128,7 +116,8 @@ class _Emitter:
     """
 
     def __init__(self, module: Module, spec: EntrySpec, name: str) -> None:
-        self.b = ObjectBuilder(module, name, "ptr", _PARAMS)
+        params = [("ptr", "inputs"), ("ptr", "args"), ("i64", "nargs")]
+        self.b = ObjectBuilder(module, f"{name}_run", "ptr", params)
         self.module = module
         self.spec = spec
         self.name = name
@@ -139,20 +128,14 @@ class _Emitter:
 
     def emit(self, kernel: str) -> None:
         b = self.b
-        _, args, nargs, kwnames = b.params
-        b.guard(b.icmp("eq", nargs, b.i64(len(self.spec.args))), b.icmp("eq", kwnames, NULL))
-        inputs = b.alloca("ptr", max(1, len(self.spec.args)), align=8)
-        for k, arg in enumerate(self.spec.args):
-            item = b.load(b.gep(args, "ptr", b.i64(k)), "ptr", 8)
-            b.store(b.argument(item, arg), b.gep(inputs, "ptr", b.i64(k)), 8)
+        inputs, args, nargs = b.params
         outputs = self.allocate()
         arrays = len(self.owned)
         status = self.run(kernel, inputs, outputs)
         b.branch(b.icmp("eq", status, b.i64(0)), "failed")
         self.box()
         self.build()
-        self.emit_miss()
-        self.emit_failure(status, arrays)
+        self.emit_failure(status, arrays, args, nargs)
         self.emit_unwind()
         b.finish()
 
@@ -299,17 +282,10 @@ class _Emitter:
 
     # -- other ways out ------------------------------------------------------------------------
 
-    def emit_miss(self) -> None:
-        b = self.b
-        b.place("miss")
-        following = b.load(Val(f"@{self.name}_next", "ptr"), "ptr", 8)
-        operands = ", ".join(map(str, b.params))
-        b.ret(b.op("ptr", f"musttail call ptr {following.ref}({operands})"))
-
-    def emit_failure(self, status: Val, arrays: int) -> None:
+    def emit_failure(self, status: Val, arrays: int, args: Val, nargs: Val) -> None:
         b = self.b
         b.place("failed")
-        result = b.call("ptr", f"{self.name}_failed", [status, b.params[1], b.params[2]])
+        result = b.call("ptr", f"{self.name}_failed", [status, args, nargs])
         for v in self.owned[:arrays]:
             b.decref(v)
         b.ret(result)

@@ -22,11 +22,11 @@ class ArgSpec:
 
     ``array``: exactly an ndarray, of this dtype (native byte order) and shape, C-contiguous and
     aligned. ``float``, ``int``, ``bool``: exactly of that Python type; the kernel reads it as
-    ``dtype``, and an int that ``dtype`` (or int64) does not hold is a miss. ``scalar``: exactly
-    the NumPy scalar of ``dtype``.
+    ``dtype``, and an int that ``dtype`` (or int64) does not hold is a miss. ``number``: a Python
+    float or an int64, read as float64. ``scalar``: exactly the NumPy scalar of ``dtype``.
     """
 
-    kind: Literal["array", "float", "int", "bool", "scalar"]
+    kind: Literal["array", "float", "int", "number", "bool", "scalar"]
     dtype: np.dtype[Any]
     shape: tuple[int, ...] = ()
 
@@ -131,22 +131,45 @@ class ObjectBuilder(Builder):
         if arg.kind == "scalar":
             self.guard_type(item, *cpython.scalar_types(arg.dtype))
             return inside
+        if arg.kind == "number":
+            return self._float_or_int(item, inside)
         if arg.kind == "float":
             self.guard_type(item, "type float")
             if arg.dtype == np.float64:
                 return inside
             value = self.load(inside, "double", 8)
         elif arg.kind == "int":
-            self.guard_type(item, "type int")
-            overflow = self.alloca("i32", align=4)
-            value = self.api("i64", "PyLong_AsLongLongAndOverflow", item, overflow)
-            self.guard(self.icmp("eq", self.load(overflow, "i32", 4), Val("0", "i32")))
+            value = self.integer(item)
         else:
             value = self.icmp("eq", item, self.external("True"))
             self.guard(self.or_(value, self.icmp("eq", item, self.external("False"))))
         stack = self.alloca("i64", align=8)
         self.store(self._convert(value, arg.dtype), stack, 8)
         return stack
+
+    def integer(self, item: Val) -> Val:
+        """Guard an int that int64 holds and return its value."""
+        self.guard_type(item, "type int")
+        overflow = self.alloca("i32", align=4)
+        value = self.api("i64", "PyLong_AsLongLongAndOverflow", item, overflow)
+        self.guard(self.icmp("eq", self.load(overflow, "i32", 4), Val("0", "i32")))
+        return value
+
+    def _float_or_int(self, item: Val, inside: Val) -> Val:
+        """The address of a float64: that of the float's own value, or of the int converted."""
+        is_float, is_int, done = self.label("float"), self.label("int"), self.label("number")
+        kind = self.field(item, self.at.type, "ptr")
+        self.cond_br(self.icmp("eq", kind, self.external("type float")), is_float, is_int)
+        self.place(is_float)
+        self.br(done)
+        self.place(is_int)
+        stack = self.alloca("double", align=8)
+        self.store(self.cast("sitofp", self.integer(item), "double"), stack, 8)
+        converted = self.block
+        self.br(done)
+        self.place(done)
+        choices = f"[ {inside.ref}, %{is_float} ], [ {stack.ref}, %{converted} ]"
+        return self.op("ptr", f"phi ptr {choices}")
 
     def _convert(self, value: Val, dtype: np.dtype[Any]) -> Val:
         """An i1, i64 or double as ``dtype`` has it in memory; an int out of its range misses."""

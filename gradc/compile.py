@@ -6,11 +6,12 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
 from gradc import inspect, pickling
 from gradc.bound import Bound, open_method
+from gradc.chain import Chain
 from gradc.config import on_change, settings
 from gradc.context import current
 from gradc.derivative import Forward, Gradient, Reverse
@@ -19,12 +20,6 @@ from gradc.errors import ArgumentError
 from gradc.lowering import Function, Plain, inline
 from gradc.scan import remembered
 from gradc.signature import Argnums, as_tuple
-
-if TYPE_CHECKING:
-    from gradc.codegen.callable import Entry
-
-#: the most entry points that a call may have to try
-CHAIN = 8
 
 #: the functions that have entry points
 _linked: WeakSet[Compiled[..., Any]] = WeakSet()
@@ -72,7 +67,7 @@ class Compiled(Generic[P, R]):
         #: of a derivative: the function, and the arguments of ``derived`` that made it of that
         self.origin = origin
         self.dispatcher = Dispatcher(function, self._slow)
-        self._chain: list[Entry] = []
+        self._chain = Chain(function)
         self._derived: dict[tuple[Any, ...], Compiled[..., Any]] = {}
         self._lock = threading.Lock()
         self._methods: dict[type, Compiled[..., Any]] = {}
@@ -92,33 +87,22 @@ class Compiled(Generic[P, R]):
                 return known(quick[1])
         call = self.dispatcher.read(args, kwargs)
         found = self.dispatcher.find(call)
-        if settings().jit and not kwargs and _is_flat(args, call.leaves, found):
-            self._link(found.native.entry)
-        if quick is not None and _are_same(quick[1], call.leaves):
+        settled = True
+        if settings().jit:
+            settled = self._chain.add(found, call, args, kwargs)
+            self._install()
+        if settled and quick is not None and _are_same(quick[1], call.leaves):
             self.dispatcher.remember(quick[0], found)
         return found(call.leaves)
 
-    def _link(self, entry: Entry | None) -> None:
-        """Have calls that fit an entry point go straight to it.
-
-        The entry points are chained: each hands what it does not fit to the next, the last one to
-        Python. The first of them becomes the ``__call__`` of this function's own class.
-        """
-        with self._lock:
-            if entry is None or entry in self._chain or len(self._chain) == CHAIN:
-                return
-            if self._chain:
-                self._chain[-1].link(entry)
-            self._chain.append(entry)
-        _linked.add(self)
-        self._install()
-
     def _install(self) -> None:
+        """Make the first entry point the ``__call__`` of this function's own class."""
         with self._lock:
-            own = type(self)
-            if self._chain and settings().jit:
+            own, entry = type(self), self._chain.first
+            if entry is not None and settings().jit:
                 if "__call__" not in vars(own):
-                    type.__setattr__(own, "__call__", self._chain[0].builtin(self.__name__))
+                    type.__setattr__(own, "__call__", entry.builtin(self.__name__))
+                    _linked.add(self)
             elif "__call__" in vars(own):
                 type.__delattr__(own, "__call__")
 
@@ -247,18 +231,12 @@ class Compiled(Generic[P, R]):
     def clear_cache(self) -> None:
         """Forget all specialisations, those of the derivatives too."""
         self.dispatcher.clear()
-        with self._lock:
-            self._chain = []
+        self._chain.clear()
         self._install()
         with self._lock:
             derived = [*self._derived.values(), *self._methods.values()]
         for one in derived:
             one.clear_cache()
-
-
-def _is_flat(args: tuple[Any, ...], leaves: list[Any], found: Specialization) -> bool:
-    """Whether the arguments of a call are, one by one and as they are, the inputs of its graph."""
-    return len(args) == len(found.lowered.inputs) and _are_same(args, leaves)
 
 
 def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gradc.codegen.callable import Entry
     from gradc.codegen.code import Code
     from gradc.codegen.form import Form
+    from gradc.codegen.guards import ArgSpec
     from gradc.codegen.kernel import Failure, Kernel
 
 Array = np.ndarray[Any, Any]
@@ -97,10 +98,7 @@ class Native:
         packed = name and cache.read(name)
         if packed:
             return unpack(packed)
-        from gradc.codegen.guards import ArgSpec
-
-        specs = [ArgSpec(k, t.dtype, t.shape) for k, t in zip(self.kinds, self.types, strict=True)]
-        code = self.kernel.code(specs, structure, source, rebuild=rebuild)
+        code = self.kernel.code(self._specs(), structure, source, rebuild=rebuild)
         if name:
             cache.write(name, code.pack())
         return code
@@ -111,18 +109,26 @@ class Native:
         with self._lock:
             return self._made[0]
 
-    def front(self, form: Form) -> Entry | None:
-        """The entry point for a form of call, where this interpreter supports one."""
+    def entry_of(self, form: Form) -> Entry | None:
+        """The entry point, if it is for this form of call."""
         from gradc.codegen.form import flat
-        from gradc.codegen.guards import ArgSpec
 
+        return self.entry if form == flat(self._specs()) else None
+
+    def front(self, form: Form) -> Entry | None:
+        """An entry point for another form of call, compiled now."""
         entry = self.entry
-        specs = [ArgSpec(k, t.dtype, t.shape) for k, t in zip(self.kinds, self.types, strict=True)]
-        if entry is None or form == flat(tuple(specs)):
-            return entry
+        if entry is None:
+            return None
         from gradc.codegen.callable import load_front
 
         return load_front(form, entry, self._slow)
+
+    def _specs(self) -> tuple[ArgSpec, ...]:
+        from gradc.codegen.guards import ArgSpec
+
+        pairs = zip(self.kinds, self.types, strict=True)
+        return tuple(ArgSpec(kind, type_.dtype, type_.shape) for kind, type_ in pairs)
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result for the leaves of a call."""
