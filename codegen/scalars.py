@@ -40,7 +40,7 @@ class VectorScalar:
     def __init__(self, builder: Builder, lanes: int) -> None:
         self.b = builder
         self.lanes = lanes
-        self._circular: dict[Val, tuple[Val, Val]] = {}  # angle -> (sine, cosine)
+        self._pairs: dict[tuple[object, Val], tuple[Val, Val]] = {}
 
     def type(self, dtype: np.dtype[Any]) -> str:
         return vector(register_type(dtype), self.lanes)
@@ -137,11 +137,11 @@ class VectorScalar:
         operands = [v.val for v in x]
         if self.b.module.outline:
             return Lane(_called(self.b, name, operands), x[0].dtype)
-        if name in ("sin", "cos"):
-            angle = operands[0]
-            if angle not in self._circular:
-                self._circular[angle] = vecmath.emit_sin_cos(self.b, angle)
-            return Lane(self._circular[angle][name == "cos"], x[0].dtype)
+        if name in vecmath.PAIRS:
+            pair, which = vecmath.PAIRS[name]
+            if (pair, operands[0]) not in self._pairs:
+                self._pairs[pair, operands[0]] = vecmath.emit_pair(self.b, name, operands[0])
+            return Lane(self._pairs[pair, operands[0]][which], x[0].dtype)
         return Lane(vecmath.emit(self.b, name, operands), x[0].dtype)
 
     def _compare(self, what: str, x: Lane, y: Lane) -> Lane:

@@ -42,6 +42,7 @@ _EMITTERS: dict[str, Callable[..., Vec]] = {
     "sinh": hyperbolic.sinh,
     "cosh": hyperbolic.cosh,
     "tanh": hyperbolic.tanh,
+    "sech2": hyperbolic.sech2,
     "asinh": hyperbolic.asinh,
     "acosh": hyperbolic.acosh,
     "atanh": hyperbolic.atanh,
@@ -64,7 +65,16 @@ def emit(b: Builder, name: str, args: Sequence[Val]) -> Val:
     return _EMITTERS[name](*(Vec(b, a) for a in args)).val
 
 
-def emit_sin_cos(b: Builder, x: Val) -> tuple[Val, Val]:
-    """Emit the sine and the cosine of one argument, at about the price of either."""
-    sine, cosine = trigonometric.sin_cos(Vec(b, x))
-    return sine.val, cosine.val
+#: Functions of one argument that cost together about as much as one: name -> (both, which).
+PAIRS: dict[str, tuple[Callable[[Vec], tuple[Vec, Vec]], int]] = {
+    "sin": (trigonometric.sin_cos, 0),
+    "cos": (trigonometric.sin_cos, 1),
+    "tanh": (hyperbolic.tanh_sech2, 0),
+    "sech2": (hyperbolic.tanh_sech2, 1),
+}
+
+
+def emit_pair(b: Builder, name: str, x: Val) -> tuple[Val, Val]:
+    """Emit both functions of the pair that ``name`` of :data:`PAIRS` is in."""
+    first, second = PAIRS[name][0](Vec(b, x))
+    return first.val, second.val

@@ -29,17 +29,19 @@ TANH_UNDER = {
     "double": (1.0, 0.46422164037348296, 0.02451339343909713, 0.000254180476145707),
     "float": (1.0, 0.4560153, 0.02055219),
 }
-# Beyond it tanh rounds to 1.
-TANH_ONE = {"double": 20.0, "float": 10.0}
+# Up to it e^2x does not overflow; beyond it the slope of tanh is 0.
+TANH_RANGE = {"double": 354.0, "float": 44.0}
 
 
-def tanh(x: Vec) -> Vec:
-    """The hyperbolic tangent: x + x³·(-1/3 + x²·P/Q), or 1 - 2 / (e^2x + 1) from 0.973 on.
+def tanh_sech2(x: Vec) -> tuple[Vec, Vec]:
+    """tanh x and its slope sech² x, which keeps its digits where tanh saturates.
 
-    One division serves both. The rational approximation is the form of Cody & Waite (1980), its
-    leading term set apart; at 0.973 the quotient falls below 1/4, and with it its rounding.
+    tanh is x + x³·(-1/3 + x²·P/Q), or 1 - 2w with w = 1 / (e^2x + 1) from 0.973 on; the slope is
+    (1 - tanh x)·(1 + tanh x), or 4·w·(1 - w). One division serves all. The rational approximation
+    is the form of Cody & Waite (1980), its leading term set apart; at 0.973 the quotient falls
+    below 1/4, and with it its rounding.
     """
-    a = x.abs().at_most(x.pick(TANH_ONE))
+    a = x.abs().at_most(x.pick(TANH_RANGE))
     z = a * a
     over, under = horner(z, x.pick(TANH_OVER)), horner(z, x.pick(TANH_UNDER))
     _, r, low, t = reduce_ln2(a + a, x.format.bias)
@@ -49,7 +51,20 @@ def tanh(x: Vec) -> Vec:
     quotient = where(small, over, 1.0) / where(small, under, e_plus_1)
     inner = fma(where(small, z, 1.0), quotient, choose(small, -1.0 / 3.0, 0.0, x))
     y = fma(where(small, a * z, -2.0), inner, where(small, a, 1.0))
-    return y.copysign(x)
+    less = where(small, 1.0 - y, quotient * 4.0)
+    slope = less * (1.0 + where(small, y, -quotient))
+    vanished = a.ge(x.pick(TANH_RANGE))
+    return y.copysign(x), where(vanished, 0.0, slope)
+
+
+def tanh(x: Vec) -> Vec:
+    """The hyperbolic tangent. Code generation drops what only its slope needs."""
+    return tanh_sech2(x)[0]
+
+
+def sech2(x: Vec) -> Vec:
+    """sech² x = 1 - tanh² x, the slope of tanh, to 4 ulp."""
+    return tanh_sech2(x)[1]
 
 
 # (sinh r - r) / r³ and (cosh r - 1) / r² in z = r², |r| <= 0.347: absolute errors of the

@@ -60,6 +60,7 @@ from gradc.ir.ops.elementwise import (
     neg,
     pow_,
     rint,
+    sech2,
     shift_left,
     shift_right,
     sigmoid,

@@ -187,11 +187,14 @@ def _logistic_density_numpy(x: Any) -> Any:
     return small / ((1 + small) * (1 + small))
 
 
-# σ(x)·σ(−x), the slope of sigmoid; with it neither sigmoid nor tanh loses digits in saturation.
+# σ(x)·σ(−x), the slope of sigmoid: as sigmoid·(1 − sigmoid) it would lose its digits in saturation.
 logistic_density = elementwise("logistic_density", _logistic_density_numpy,
                                (lambda x, out: -out * tanh(x * 0.5),),
                                domain=(_ANY,), lower=_logistic_density)
-tanh: Op = _math("tanh", np.tanh, lambda x, out: logistic_density(x * 2) * 4)
+# The slope of tanh, as a function of its own for the same reason.
+sech2: Op = _math("sech2", lambda x: np.square(1 / np.cosh(x)),
+                  lambda x, out: out * tanh(x) * -2)
+tanh: Op = _math("tanh", np.tanh, lambda x, out: sech2(x))
 asinh = _math("asinh", np.arcsinh, lambda x, out: 1 / sqrt(x * x + 1))
 acosh = _math("acosh", np.arccosh, lambda x, out: 1 / sqrt((x - 1) * (x + 1)), (1.5, 4.0))
 atanh = _math("atanh", np.arctanh, lambda x, out: 1 / ((1 - x) * (x + 1)), _UNIT)

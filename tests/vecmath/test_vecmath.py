@@ -33,6 +33,7 @@ BOUNDS = {
     "log1p": (0.9, 0.9),
     "log2": (0.8, 0.8),
     "pow": (1.0, 0.51),
+    "sech2": (4.0, 4.0),
     "sigmoid": (1.0, 1.0),
     "sin": (0.8, 0.8),
     "sinh": (0.8, 0.8),
@@ -55,6 +56,7 @@ DOMAINS: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {
     "log10": ((0, 1e308), (0, 1e38)),
     "log1p": ((-1 + 1e-16, 1e308), (-1 + 1e-7, 1e38)),
     "log2": ((0, 1e308), (0, 1e38)),
+    "sech2": ((-350, 350), (-43, 43)),
     "sigmoid": ((-745, 40), (-103, 20)),
     "sinh": ((-710.4, 710.4), (-89.4, 89.4)),
     "softplus": ((-745, 1e308), (-103, 1e38)),
@@ -158,7 +160,7 @@ def assert_same(got: Array, expected: Array, relative: float, context: str) -> N
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", sorted(vecmath.FUNCTIONS - {"sigmoid", "softplus"}))
+@pytest.mark.parametrize("name", sorted(vecmath.FUNCTIONS - {"sech2", "sigmoid", "softplus"}))
 def test_special_values_are_numpys(name: str, dtype: type) -> None:
     x = special_values(dtype)
     args = [a.ravel() for a in np.meshgrid(x, x)] if name in BINARY else [x]
@@ -170,11 +172,13 @@ def test_special_values_are_numpys(name: str, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_special_values_of_sigmoid_and_softplus(dtype: type) -> None:
+def test_special_values_of_the_logistic_family(dtype: type) -> None:
     x = np.array([0, -0.0, math.inf, -math.inf, math.nan, 1000, -1000, 1e-30], dtype)
     size = dtype().itemsize
     sigmoid = np.array([0.5, 0.5, 1, 0, math.nan, 1, 0, 0.5], dtype)
     np.testing.assert_array_equal(compiled("sigmoid", size)(x), sigmoid)
+    sech2 = np.array([1, 1, 0, 0, math.nan, 0, 0, 1], dtype)
+    np.testing.assert_array_equal(compiled("sech2", size)(x), sech2)
     log2 = dtype(math.log(2))
     softplus = np.array([log2, log2, math.inf, 0, math.nan, 1000, 0, log2], dtype)
     np.testing.assert_array_equal(compiled("softplus", size)(x), softplus)
