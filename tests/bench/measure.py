@@ -58,11 +58,14 @@ def mismatch(found: Any, expected: Any, dtype: str) -> str:
 class Timed:
     """A contender with its arguments, called directly from a timing loop."""
 
-    def __init__(self, contender: Contender, arrays: Sequence[Array], budget: float) -> None:
+    def __init__(
+        self, contender: Contender, arrays: Sequence[Array], budget: float, cpu: bool
+    ) -> None:
+        clock = time.process_time if cpu else time.perf_counter
         names = ", ".join(f"a{i}" for i in range(len(arrays)))
         given = {f"a{i}": a for i, a in enumerate(arrays)}
-        self.timer = timeit.Timer(f"f({names})", globals={"f": contender, **given})
-        once = self.timer.timeit(1)
+        self.timer = timeit.Timer(f"f({names})", timer=clock, globals={"f": contender, **given})
+        once = max(self.timer.timeit(1), 1e-7)
         if once < budget / 20:
             once = self.timer.timeit(10) / 10
         self.times = max(1, int(budget / once))
@@ -111,7 +114,7 @@ def workload(
             row["wrong"][name] = wrong
             if name != "gradc":
                 continue
-        timed[name] = Timed(contender, arrays, budget)
+        timed[name] = Timed(contender, arrays, budget, options.cpu)
     turn = sum(t.round for t in timed.values())
     rounds = max(3, min(rounds, int((1 if options.quick else 12) / turn)))
     order = list(timed.values())

@@ -36,6 +36,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads a system (1)")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--quick", action="store_true", help="short rounds, few of them")
+    parser.add_argument("--cpu", action="store_true",
+                        help="measure the process's CPU time, all threads, in place of the wall's")
     parser.add_argument("--least", action="store_true",
                         help="show least times in place of medians: on a machine that others use")
     parser.add_argument("--slow", action="store_true",
@@ -64,7 +66,8 @@ def main() -> int:
     ]
     machine = measure.machine(peers)
     print(report.heading(machine, options.threads), flush=True)
-    results: dict[str, object] = {"machine": machine, "threads": options.threads}
+    results: dict[str, object] = {"machine": machine, "threads": options.threads,
+                                 "clock": "cpu" if options.cpu else "wall"}
     failed = False
     if options.costs:
         rows = costs.measure(peers, quick=options.quick)

@@ -214,7 +214,10 @@ def with_pytensor(w: Workload, arrays: Sequence[Array], count: int) -> Contender
     pytensor.config.floatX = str(arrays[0].dtype)
     xp = SimpleNamespace(**{k: getattr(pt, k) for k in dir(pt) if not k.startswith("_")})
     xp.softmax = pt.special.softmax
-    inputs = [pt.tensor(f"argument{i}", dtype=str(a.dtype), shape=a.shape) for i, a in enumerate(arrays)]
+    inputs = [
+        pt.tensor(f"argument{i}", dtype=str(a.dtype), shape=a.shape)
+        for i, a in enumerate(arrays)
+    ]
     if w.kind == "gradient":
         value = w.loss(xp)(*inputs)
         gradients = pytensor.grad(value, inputs[:count])
