@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradc.codegen import cpython, jit
+from gradc.codegen import cpython
+from gradc.codegen.link import Library, link
 from gradc.codegen.structure import dict_keys
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def externals(keys: Sequence[Hashable], hooks: Hooks) -> dict[str, int]:
 
 def load_entry(module: Module, spec: EntrySpec, hooks: Hooks, name: str = "entry") -> Entry:
     """Compile a module with an entry for this machine and load it."""
+    from gradc.codegen import jit
+
     keys = tuple(dict_keys(spec.results.structure))
     return link_entry(jit.compile(str(module)), module.externals, keys, hooks, name=name)
 
@@ -85,12 +88,17 @@ def link_entry(
     table = externals(keys, hooks)
     if others is not None:
         table |= {wanted: others.address(wanted) for wanted in names if wanted not in table}
-    library = jit.link(object_code, exports(name), {wanted: table[wanted] for wanted in names})
+    library = link(object_code, exports(name), {wanted: table[wanted] for wanted in names})
     return Entry(library, (hooks, keys, others), name)
 
 
-def load_front(form: Form, behind: Entry, slow: Callable[..., object]) -> Entry:
-    """Compile the front of an entry for another form of call, and load it."""
+def load_front(
+    form: Form,
+    behind: Entry,
+    slow: Callable[..., object],
+    compile: Callable[[str], bytes],
+) -> Entry:
+    """Load the front of an entry for another form of call; ``compile`` makes code of text."""
     from gradc.codegen.front import emit_front
     from gradc.codegen.llvm import Module
     from gradc.codegen.targets import host
@@ -101,14 +109,14 @@ def load_front(form: Form, behind: Entry, slow: Callable[..., object]) -> Entry:
     table = cpython.addresses() | {"run": behind.run, "slow": id(slow)}
     table |= {f"object {k}": id(thing) for k, thing in enumerate(objects)}
     externals = {wanted: table[wanted] for wanted in module.externals}
-    library = jit.load(str(module), ("front", "front_next"), externals)
+    library = link(compile(str(module)), ("front", "front_next"), externals)
     return Entry(library, (slow, objects, behind), "front", behind)
 
 
 class _Code:
     """A loaded library and the workspace that its entry has laid by."""
 
-    def __init__(self, library: jit.Library, name: str) -> None:
+    def __init__(self, library: Library, name: str) -> None:
         self.library = library
         self.workspace = library.address(f"{name}_workspace")
 
@@ -138,7 +146,7 @@ class Entry:
 
     def __init__(
         self,
-        library: jit.Library,
+        library: Library,
         alive: object,
         name: str = "entry",
         behind: Entry | None = None,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import llvmlite.binding as llvm
 
+from gradc.codegen.link import Library
+from gradc.codegen.link import link as link_library
 from gradc.codegen.targets import Target, host
 
 _lock = threading.Lock()
@@ -26,18 +26,6 @@ def _machine(target: Target) -> llvm.TargetMachine:
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, jit=True, codemodel="jitdefault"
     )
-
-
-@dataclass(eq=False)
-class Library:
-    """A loaded module. Addresses stay valid while the library is referenced."""
-
-    tracker: object
-    names: dict[str, int] = field(default_factory=dict)
-
-    def address(self, name: str) -> int:
-        """The address of an exported function or global."""
-        return self.names[name]
 
 
 @functools.cache
@@ -76,30 +64,20 @@ def compile(text: str) -> bytes:
         return object_code
 
 
-def link(
-    object_code: bytes, exports: tuple[str, ...], externals: Mapping[str, int] | None = None
-) -> Library:
-    """Load object code into this process and find the addresses of its exports.
-
-    ``externals`` maps the module's external names, in slot order, to their addresses.
-    """
+def link(object_code: bytes, names: tuple[str, ...]) -> tuple[object, dict[str, int]]:
+    """Load object code with LLVM's linker: what it belongs to, and the addresses of names."""
     global _serial
     with _lock:
         _serial += 1
         builder = llvm.JITLibraryBuilder().add_object_img(object_code)
-        names = (*exports, "gradc_table") if externals else exports
         for name in names:
             builder.export_symbol(name)
         tracker = builder.link(_jit(), f"gradc{_serial}")
-        library = Library(tracker, {name: tracker[name] for name in names})
-    if externals:
-        table = (ctypes.c_void_p * len(externals)).from_address(library.address("gradc_table"))
-        table[:] = list(externals.values())
-    return library
+        return tracker, {name: tracker[name] for name in names}
 
 
 def load(
     text: str, exports: tuple[str, ...], externals: Mapping[str, int] | None = None
 ) -> Library:
     """Compile a module for this machine and return the addresses of its exports."""
-    return link(compile(text), exports, externals)
+    return link_library(compile(text), exports, externals)

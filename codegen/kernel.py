@@ -15,6 +15,7 @@ from gradc.codegen.code import Code, Externals, PrintSite, shared
 from gradc.codegen.emit import CALLBACK_FAILED, CONSTANT, emit
 from gradc.codegen.entry import EntrySpec, ResultSpec, emit_entry
 from gradc.codegen.guards import ArgSpec
+from gradc.codegen.link import Library
 from gradc.codegen.llvm import Module
 from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.program import schedule
@@ -75,7 +76,7 @@ class Kernel:
         return Externals(*needs(self.program))
 
     @cached_property
-    def _loaded(self) -> tuple[jit.Library, Any]:
+    def _loaded(self) -> tuple[Library, Any]:
         module = self.module
         others = {name: self.externals.address(name) for name in module.externals}
         library = jit.load(str(module), ("kernel",), others)

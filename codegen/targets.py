@@ -6,8 +6,8 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import llvmlite
-import llvmlite.binding as llvm
+#: lines of Linux's description of an x86 processor that LLVM decides by
+_TELLING = ("vendor_id", "cpu family", "model", "stepping", "flags")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Target:
 @functools.cache
 def host() -> Target:
     """The machine this process runs on."""
+    import llvmlite.binding as llvm
+
     features = llvm.get_host_cpu_features()
     triple = llvm.get_process_triple()
     x86 = triple.startswith(("x86_64", "amd64"))
@@ -51,9 +53,19 @@ def host() -> Target:
     return Target(triple, name, features.flatten(), width, fma, _l2_bytes())
 
 
-def versions() -> tuple[str, tuple[int, ...]]:
-    """The versions of llvmlite and of the LLVM in it."""
-    return llvmlite.__version__, tuple(llvm.llvm_version_info)
+def identity() -> str:
+    """What tells this machine from others that other code might be generated for.
+
+    Where the system describes its processors, LLVM need not be loaded to ask.
+    """
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        first = []
+    told = [line for line in first if line.startswith(_TELLING)]
+    if not any(line.startswith("flags") for line in told):
+        return repr(host())
+    return "\n".join([*told, str(_l2_bytes())])
 
 
 def _l2_bytes() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -18,15 +19,17 @@ import numpy as np
 from gradc.ir.digest import digest
 from gradc.ir.graph import Graph
 
+Files = tuple[tuple[str, int, int], ...]
 
-def _sources() -> tuple[tuple[str, int, int], ...]:
-    """Names, sizes and times of the files of this package; none where it is no folder.
 
-    It takes half a millisecond, and code under development is never taken for that of before.
+def _files(packages: Sequence[str], endings: tuple[str, ...]) -> Files:
+    """Names, sizes and times of files in folders and the folders in these.
+
+    It takes half a millisecond for gradc's own, whose code is thus never taken for that of before
+    while it is worked on.
     """
-    packages = ("gradc", "gradc.ir", "gradc.codegen")
-    todo = [path for name in packages for path in importlib.import_module(name).__path__]
-    seen, found = set(), []
+    todo, seen = list(packages), set()
+    found = []
     while todo:
         path = os.path.realpath(todo.pop())
         if path in seen:
@@ -35,14 +38,20 @@ def _sources() -> tuple[tuple[str, int, int], ...]:
         try:
             with os.scandir(path) as files:
                 for file in files:
-                    if file.name.endswith(".py"):
+                    if file.name.endswith(endings):
                         at = file.stat()
                         found.append((file.name, at.st_size, at.st_mtime_ns))
                     elif file.is_dir() and file.name != "__pycache__":
                         todo.append(file.path)
-        except OSError:
+        except OSError:  # in an archive: versions must do
             continue
     return tuple(sorted(found))
+
+
+def _sources() -> Files:
+    packages = ("gradc", "gradc.ir", "gradc.codegen")
+    folders = [path for name in packages for path in importlib.import_module(name).__path__]
+    return _files(folders, (".py",))
 
 
 # Taken while gradc is imported: what is edited later is not what this process runs.
@@ -51,15 +60,22 @@ _SOURCES = _sources()
 
 @functools.cache
 def fingerprint() -> str:
-    """The machine, and the versions of gradc, LLVM, llvmlite, NumPy and Python, as text."""
+    """The machine, and the versions of gradc, LLVM, NumPy and Python, as text."""
     from gradc import __version__
     from gradc.codegen.cpython import layout
-    from gradc.codegen.targets import host, versions
+    from gradc.codegen.targets import identity
 
     parts = (
-        __version__, _SOURCES, host(), versions(), np.__version__, sys.version, layout(),
+        __version__, _SOURCES, _llvmlite(), identity(), np.__version__, sys.version, layout(),
     )
     return repr(parts)
+
+
+def _llvmlite() -> Files:
+    """What tells one llvmlite, with the LLVM in it, from others, without loading it."""
+    found = importlib.util.find_spec("llvmlite")
+    folders = (found.submodule_search_locations if found else None) or ()
+    return _files(folders, (".so", ".dylib", ".dll", "_version.py"))
 
 
 def key(graphs: Sequence[Graph], *asked: object) -> str | None:

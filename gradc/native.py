@@ -116,13 +116,13 @@ class Native:
         return self.entry if form == flat(self._specs()) else None
 
     def front(self, form: Form) -> Entry | None:
-        """An entry point for another form of call, compiled now."""
+        """An entry point for another form of call, compiled now or taken from the cache."""
         entry = self.entry
         if entry is None:
             return None
         from gradc.codegen.callable import load_front
 
-        return load_front(form, entry, self._slow)
+        return load_front(form, entry, self._slow, _object_code)
 
     def _specs(self) -> tuple[ArgSpec, ...]:
         from gradc.codegen.guards import ArgSpec
@@ -148,6 +148,22 @@ class Native:
         from gradc.codegen.kernel import failure
 
         raise error_of(failure(status, self.kernel.program))
+
+
+def _object_code(text: str) -> bytes:
+    """The object code of a module: another process's, if it left that."""
+    from gradc.codegen import cache
+    from gradc.fingerprint import key
+
+    name = key((), "text", text)
+    object_code = cache.read(name) if name else None
+    if object_code is None:
+        from gradc.codegen import jit
+
+        object_code = jit.compile(text)
+        if name:
+            cache.write(name, object_code)
+    return object_code
 
 
 def error_of(failed: Failure) -> BaseException:
