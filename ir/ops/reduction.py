@@ -19,6 +19,8 @@ def spread(value: Value, like: Value, axes: Sequence[int]) -> Value:
     """Broadcast a reduced value back over the axes it was reduced along."""
     from gradc.ir import ops
 
+    if not value.shape:
+        return ops.broadcast(value, shape=like.shape) if like.shape else value
     kept = kept_shape(like.shape, axes)
     out = value if value.shape == kept else ops.reshape(value, shape=kept)
     return out if kept == like.shape else ops.broadcast(out, shape=like.shape)
