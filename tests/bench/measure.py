@@ -77,16 +77,18 @@ class Timed:
         self.samples.append(self.timer.timeit(self.times) / self.times)
 
 
-def prepare(name: str, make: Any, w: Workload, dtype: str, reference: Any
-            ) -> tuple[Contender, float, str]:
+def prepare(
+    name: str, make: Any, w: Workload, dtype: str, reference: Any, cpu: bool
+) -> tuple[Contender, float, str]:
     """A contender that has been called once, the seconds that took, what is wrong with it."""
     arrays, count = w.arguments(dtype)
-    started = time.perf_counter()
+    clock = time.process_time if cpu else time.perf_counter
+    started = clock()
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         contender: Contender = make(w, arrays, count)
         answer = contender(*arrays)
-    first = time.perf_counter() - started
+    first = clock() - started
     return contender, first, "" if "primal" in name else mismatch(answer, reference, dtype)
 
 
@@ -103,7 +105,7 @@ def workload(
     makers = {name: SYSTEMS[name].make for name in ("gradc", *peers)} | PRIMALS
     for name, make in makers.items():
         try:
-            contender, first, wrong = prepare(name, make, w, dtype, reference)
+            contender, first, wrong = prepare(name, make, w, dtype, reference, options.cpu)
         except Skip:
             continue
         except Exception as error:  # a peer that cannot do a workload does not stop the run

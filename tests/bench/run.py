@@ -70,7 +70,7 @@ def main() -> int:
                                  "clock": "cpu" if options.cpu else "wall"}
     failed = False
     if options.costs:
-        rows = costs.measure(peers, quick=options.quick)
+        rows = costs.measure(peers, options.cpu, options.quick)
         print(report.costs(rows))
         results["costs"] = rows
     else:
