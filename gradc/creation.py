@@ -24,7 +24,8 @@ from gradc import creation_handlers as handlers
 from gradc.context import contexts
 
 _LIBRARIES = frozenset(("numpy", "scipy", "gradc"))
-_UNTOUCHED = _LIBRARIES | sys.stdlib_module_names
+#: packages whose modules keep what they imported; those that gradc needs are many, and no user's
+_UNTOUCHED = _LIBRARIES | sys.stdlib_module_names | {"networkx", "llvmlite"}
 
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
