@@ -13,7 +13,6 @@ import functools
 import importlib
 import struct
 import sys
-import sysconfig
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +89,7 @@ def layout() -> Layout | None:
     """
     if sys.implementation.name != "cpython" or struct.calcsize("P") != 8:
         return None
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if "free-threading build" in sys.version:
         return None
     header = object.__basicsize__
     found = Layout(
