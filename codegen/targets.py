@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
-#: lines of Linux's description of an x86 processor that LLVM decides by
-_TELLING = ("vendor_id", "cpu family", "model", "stepping", "flags")
+from gradc.codegen.machine import l2_bytes
 
 
 @dataclass(frozen=True)
@@ -50,31 +48,7 @@ def host() -> Target:
     else:
         width, fma = 16, True
     name = llvm.get_host_cpu_name()
-    return Target(triple, name, features.flatten(), width, fma, _l2_bytes())
-
-
-def identity() -> str:
-    """What tells this machine from others that other code might be generated for.
-
-    Where the system describes its processors, LLVM need not be loaded to ask.
-    """
-    try:
-        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
-    except OSError:
-        first = []
-    told = [line for line in first if line.startswith(_TELLING)]
-    if not any(line.startswith("flags") for line in told):
-        return repr(host())
-    return "\n".join([*told, str(_l2_bytes())])
-
-
-def _l2_bytes() -> int:
-    """The size of a core's second-level cache, where the system tells it; else 1 MiB."""
-    try:
-        text = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
-        return int(text.rstrip("KM")) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
-    except (OSError, ValueError, IndexError):
-        return 1 << 20
+    return Target(triple, name, features.flatten(), width, fma, l2_bytes())
 
 
 #: Machines that code can be generated for from anywhere, to look at or to check.

@@ -63,7 +63,7 @@ def fingerprint() -> str:
     """The machine, and the versions of gradc, LLVM, NumPy and Python, as text."""
     from gradc import __version__
     from gradc.codegen.cpython import layout
-    from gradc.codegen.targets import identity
+    from gradc.codegen.machine import identity
 
     parts = (
         __version__, _SOURCES, _llvmlite(), identity(), np.__version__, sys.version, layout(),
