@@ -17,6 +17,12 @@ def heading(machine: dict[str, Any], threads: int) -> str:
             f"Python {machine['python']}, {versions}")
 
 
+def limits(gemm: dict[str, float], copies: dict[int, float]) -> str:
+    products = ", ".join(f"{dtype} {rate / 1e9:.0f} GF/s" for dtype, rate in gemm.items())
+    memory = ", ".join(f"{size >> 10} KiB {rate / 1e9:.0f} GB/s" for size, rate in copies.items())
+    return f"products: {products}; copies: {memory}"
+
+
 def quantity(seconds: float) -> str:
     """A time in three digits or so, in µs."""
     us = seconds * 1e6

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import sys
+import time
 
 
 def limit_threads(count: int) -> None:
@@ -74,8 +75,9 @@ def main() -> int:
         print(report.costs(rows))
         results["costs"] = rows
     else:
-        copies = limits.copy_rates(options.quick)
-        gemm = {d: limits.gemm_rate(d) for d in ("float64", "float32")}
+        clock = time.process_time if options.cpu else time.perf_counter
+        copies = limits.copy_rates(clock, options.quick)
+        gemm = {d: limits.gemm_rate(d, clock) for d in ("float64", "float32")}
         results |= {"copy": copies, "gemm": gemm}
         rows = []
         for workload in ALL:
@@ -95,6 +97,7 @@ def main() -> int:
             rows = [row | {"seconds": row["least"]} for row in rows]
             for row in rows:
                 row["share"] = row["share_of_least"]
+        print(report.limits(gemm, copies))
         print(report.table(rows, peers))
         print(report.summary(rows, peers))
     if options.json:
