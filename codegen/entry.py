@@ -19,7 +19,7 @@ from gradc.codegen.form import flat
 from gradc.codegen.front import emit_front
 from gradc.codegen.guards import NULL, ArgSpec, ObjectBuilder
 from gradc.codegen.llvm import Module, Val
-from gradc.codegen.structure import Structure
+from gradc.codegen.structure import Record, Structure
 
 #: Workspaces of up to this many bytes lie on the stack, well within one page of it.
 STACK_WORKSPACE = 2048
@@ -31,7 +31,7 @@ class ResultSpec:
 
     Leaves of rank 0 become NumPy scalars. A leaf may stand in ``structure`` several times, or not
     at all. With ``rebuild`` the structure is ignored: a Python callable makes the result from the
-    tuple of all leaves (named tuples, dataclasses).
+    tuple of all leaves.
     """
 
     leaves: tuple[tuple[np.dtype[Any], tuple[int, ...]], ...]
@@ -269,6 +269,8 @@ class _Emitter:
                 done = b.api("i32", "PyDict_SetItem", made, b.external(key), child)
                 self.check(b.icmp("eq", done, Val("0", "i32")))
             return made
+        if isinstance(structure, Record):
+            return self.make_record(structure)
         children = [self.make(child) for child in structure]
         function = "PyTuple_New" if isinstance(structure, tuple) else "PyList_New"
         made = self.own(b.api("ptr", function, b.i64(len(children))))
@@ -278,6 +280,22 @@ class _Emitter:
             places = b.field(made, b.at.list_items, "ptr")
         # Stored by hand: PyTuple_SetItem refuses a tuple that a dict holds already.
         self.fills.append((places, children))
+        return made
+
+    def make_record(self, record: Record) -> Val:
+        """As ``__new__`` of tuple or object and object's ``__setattr__`` do it."""
+        b = self.b
+        kind = b.external(f"key {next(self.keys)}")
+        children = [self.make(child) for child in record.children]
+        if not record.names:
+            made = self.own(b.api("ptr", "PyType_GenericAlloc", kind, b.i64(len(children))))
+            self.fills.append((b.gep(made, "i8", b.i64(b.at.tuple_items)), children))
+            return made
+        made = self.own(b.api("ptr", "PyType_GenericAlloc", kind, b.i64(0)))
+        for child in children:
+            name = b.external(f"key {next(self.keys)}")
+            done = b.api("i32", "PyObject_GenericSetAttr", made, name, child)
+            self.check(b.icmp("eq", done, Val("0", "i32")))
         return made
 
     # -- other ways out ------------------------------------------------------------------------

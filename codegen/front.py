@@ -15,11 +15,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradc.codegen import cpython
-from gradc.codegen.form import Constant, Form, Leaf, Node, Pattern
-from gradc.codegen.guards import NULL, ObjectBuilder
+from gradc.codegen.checks import array_check, string_check, value_check
+from gradc.codegen.form import Constant, Form, Leaf, Node, Pattern, leaves
+from gradc.codegen.guards import NULL, ArgSpec, ObjectBuilder
 from gradc.codegen.llvm import Module, Val
 
 _PARAMS = [("ptr", "self"), ("ptr", "args"), ("i64", "nargs"), ("ptr", "kwnames")]
+
+#: the most leaves whose guards are emitted in place
+INLINE = 4
 
 _INT64 = range(-(2**63), 2**63)
 
@@ -36,7 +40,7 @@ def emit_front(
     """
     module.globals[f"{name}_next"] = f"@{name}_next = global ptr @{name}_slow, align 8"
     _emit_slow(module, name)
-    return _Front(module, name).emit(form, run)
+    return _Front(module, name, form).emit(run)
 
 
 def _emit_slow(module: Module, name: str) -> None:
@@ -60,15 +64,23 @@ class _Front:
     null at first.
     """
 
-    def __init__(self, module: Module, name: str) -> None:
+    def __init__(self, module: Module, name: str, form: Form) -> None:
         self.b = ObjectBuilder(module, name, "ptr", _PARAMS)
+        self.module = module
         self.name = name
+        self.form = form
         self.objects: list[object] = []
-        self.held: list[Val] = []
+        self.many = len(leaves([argument.pattern for argument in form.arguments])) > INLINE
+        self.places = sum(_held(argument.pattern) for argument in form.arguments)
+        self.held = self.b.alloca("ptr", self.places, align=8) if self.places else NULL
+        self.taken = 0
 
-    def emit(self, form: Form, run: str | None) -> list[object]:
-        b = self.b
+    def emit(self, run: str | None) -> list[object]:
+        b, form = self.b, self.form
         _, args, nargs, kwnames = b.params
+        if self.places:
+            with b.loop(b.i64(0), b.i64(self.places)) as loop:
+                b.store(NULL, b.gep(self.held, "ptr", loop.index), 8)
         b.guard(b.icmp("eq", nargs, b.i64(form.positional)))
         self.names(kwnames, form.keywords)
         self.inputs = b.alloca("ptr", max(1, form.inputs), align=8)
@@ -88,8 +100,6 @@ class _Front:
         self.release()
         b.ret(result)
         self.emit_miss()
-        for place in self.held:
-            b.entry.append(f"  store ptr null, {place}, align 8")
         b.finish()
         return self.objects
 
@@ -102,14 +112,14 @@ class _Front:
 
     def hold(self, new: Val) -> None:
         """Keep a reference until the end of the call."""
-        place = self.b.alloca("ptr", align=8)
-        self.held.append(place)
-        self.b.store(new, place, 8)
+        self.b.store(new, self.b.gep(self.held, "ptr", self.b.i64(self.taken)), 8)
+        self.taken += 1
 
     def release(self) -> None:
         b = self.b
-        for place in self.held:
-            b.decref(b.load(place, "ptr", 8))
+        if self.places:
+            with b.loop(b.i64(0), b.i64(self.places)) as loop:
+                b.decref(b.load(b.gep(self.held, "ptr", loop.index), "ptr", 8))
 
     def emit_miss(self) -> None:
         b = self.b
@@ -136,7 +146,8 @@ class _Front:
         """Guard an object, and store the addresses of its leaves' data."""
         b = self.b
         if isinstance(pattern, Leaf):
-            address = b.argument(item, pattern.arg)
+            outlined = self.many and pattern.arg.kind == "array"
+            address = (self.array if outlined else b.argument)(item, pattern.arg)
             for k in pattern.inputs:
                 b.store(address, b.gep(self.inputs, "ptr", b.i64(k)), 8)
         elif isinstance(pattern, Constant):
@@ -145,6 +156,23 @@ class _Front:
             b.guard(b.icmp("eq", b.field(item, b.at.type, "ptr"), self.kind(pattern.kind)))
             for child, inner in zip(self.children(item, pattern), pattern.children, strict=True):
                 self.match(child, inner)
+
+    def array(self, item: Val, arg: ArgSpec) -> Val:
+        """As ``b.argument``, by a call."""
+        b, shape = self.b, arg.shape
+        dims = NULL
+        if shape:
+            text = "[" + ", ".join(f"i64 {n}" for n in shape) + "]"
+            name = f"{self.name}_" + "x".join(map(str, shape))
+            dims = self.module.constant(name, f"[{len(shape)} x i64]", text, align=8)
+        self.call_guard(array_check(self.module, arg.dtype), item, b.i64(len(shape)), dims)
+        return b.field(item, b.at.data, "ptr")
+
+    def call_guard(self, function: str, *operands: Val) -> None:
+        """Go on only if a function of the module says so."""
+        holds = self.b.call("i1", function, operands)
+        assert holds is not None
+        self.b.guard(holds)
 
     def kind(self, kind: type) -> Val:
         """The address of a type."""
@@ -177,15 +205,22 @@ class _Front:
         """The values of a dict whose size is right; its keys and their order are guarded."""
         b = self.b
         position = b.alloca("i64", align=8)
-        key, value = b.alloca("ptr", align=8), b.alloca("ptr", align=8)
         b.store(b.i64(0), position, 8)
         found = []
         for wanted in node.keys:
             assert isinstance(wanted, Constant)
-            more = b.api("i32", "PyDict_Next", item, position, key, value)
-            b.guard(b.icmp("ne", more, Val("0", "i32")))
-            self.constant(b.load(key, "ptr", 8), wanted)
-            found.append(b.load(value, "ptr", 8))
+            if wanted.kind is str:
+                key = self.object(wanted.value)
+                value = b.call("ptr", value_check(self.module), [item, position, key])
+                assert value is not None
+                b.guard(b.icmp("ne", value, NULL))
+                found.append(value)
+            else:
+                places = b.alloca("ptr", align=8), b.alloca("ptr", align=8)
+                more = b.api("i32", "PyDict_Next", item, position, *places)
+                b.guard(b.icmp("ne", more, Val("0", "i32")))
+                self.constant(b.load(places[0], "ptr", 8), wanted)
+                found.append(b.load(places[1], "ptr", 8))
         return found
 
     def attribute(self, item: Val, name: str) -> Val:
@@ -224,14 +259,12 @@ class _Front:
             b.guard(b.icmp("eq", item, self.object(value)))
 
     def string(self, item: Val, value: str) -> None:
-        """Guard a string: nearly always the very same, as the names and literals in code are."""
-        b = self.b
-        wanted = self.object(value)
-        compare, same = b.label("compare"), b.label("same")
-        b.cond_br(b.icmp("eq", item, wanted), same, compare)
-        b.place(compare)
-        b.guard_type(item, "type str")
-        order = b.api("i32", "PyUnicode_Compare", item, wanted)
-        b.guard(b.icmp("eq", order, Val("0", "i32")))
-        b.br(same)
-        b.place(same)
+        """Guard a string."""
+        self.call_guard(string_check(self.module), item, self.object(value))
+
+
+def _held(pattern: Pattern) -> int:
+    """How many references matching a pattern takes."""
+    if not isinstance(pattern, Node):
+        return 0
+    return len(pattern.children) + sum(map(_held, pattern.children))

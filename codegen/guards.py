@@ -102,28 +102,32 @@ class ObjectBuilder(Builder):
         return self._array(item, arg) if arg.kind == "array" else self._number(item, arg)
 
     def _array(self, item: Val, arg: ArgSpec) -> Val:
-        """Type number and byte order are compared, not the dtype object.
+        self.guard_array(item, arg.dtype, Val(str(len(arg.shape)), "i32"))
+        if arg.shape:
+            dims = self.field(item, self.at.dims, "ptr")
+            found = [self.field(dims, 8 * axis, "i64") for axis in range(len(arg.shape))]
+            self.guard(
+                *(self.icmp("eq", d, self.i64(n)) for d, n in zip(found, arg.shape, strict=True))
+            )
+        return self.field(item, self.at.data, "ptr")
 
-        (The dtype object of an unpickled array is another one.)
+    def guard_array(self, item: Val, dtype: np.dtype[Any], rank: Val) -> None:
+        """Go on only if this is a plain array of this dtype and rank.
+
+        Type number and byte order are compared, not the dtype object: that of an unpickled array
+        is another one.
         """
         at = self.at
         self.guard_type(item, "type ndarray")
         descr = self.field(item, at.descr, "ptr")
-        numbers = [Val(str(n), "i32") for n in cpython.numbers(arg.dtype)]
+        numbers = [Val(str(n), "i32") for n in cpython.numbers(dtype)]
         plain = Val(str(cpython.PLAIN), "i32")
         self.guard(
             self.is_any(self.field(descr, at.type_num, "i32"), numbers),
             self.icmp("ne", self.field(descr, at.byteorder, "i8"), Val(str(cpython.SWAPPED), "i8")),
             self.icmp("eq", self.and_(self.field(item, at.flags, "i32"), plain), plain),
-            self.icmp("eq", self.field(item, at.ndim, "i32"), Val(str(len(arg.shape)), "i32")),
+            self.icmp("eq", self.field(item, at.ndim, "i32"), rank),
         )
-        if arg.shape:
-            dims = self.field(item, at.dims, "ptr")
-            found = [self.field(dims, 8 * axis, "i64") for axis in range(len(arg.shape))]
-            self.guard(
-                *(self.icmp("eq", d, self.i64(n)) for d, n in zip(found, arg.shape, strict=True))
-            )
-        return self.field(item, at.data, "ptr")
 
     def _number(self, item: Val, arg: ArgSpec) -> Val:
         """The value lies in the object itself, or is converted onto the stack."""

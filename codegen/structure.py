@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+
+@dataclass(frozen=True)
+class Record:
+    """A named tuple (without ``names``), or an object of a class of Python's with attributes."""
+
+    kind: type
+    names: tuple[str, ...]
+    children: tuple[Any, ...]
+
+
 #: the index of a leaf, None, or a container of such
-Structure = int | None | tuple[Any, ...] | list[Any] | dict[Hashable, Any]
+Structure = int | None | tuple[Any, ...] | list[Any] | dict[Hashable, Any] | Record
 
 
 def dict_keys(structure: Structure) -> Iterator[Hashable]:
-    """The keys of all dicts in a structure, in the order of the names ``key 0``, ``key 1`` ..."""
-    if isinstance(structure, dict):
+    """The keys of all dicts in a structure, in the order of the names ``key 0``, ``key 1`` ...
+
+    Of a record, its type and its names.
+    """
+    if isinstance(structure, Record):
+        yield structure.kind
+        for child in structure.children:
+            yield from dict_keys(child)
+        yield from structure.names
+    elif isinstance(structure, dict):
         for key, child in structure.items():
             yield key
             yield from dict_keys(child)
@@ -22,6 +41,9 @@ def dict_keys(structure: Structure) -> Iterator[Hashable]:
 
 def outline(structure: Structure) -> str:
     """The structure as text, without the keys of its dicts: what code that builds it depends on."""
+    if isinstance(structure, Record):
+        inner = ",".join(map(outline, structure.children))
+        return f"<{len(structure.names)}:{inner}>"
     if isinstance(structure, dict):
         return "{" + ",".join(map(outline, structure.values())) + "}"
     if isinstance(structure, tuple):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from gradc.errors import GradcError, IndexingError
+from gradc.fingerprint import key
 from gradc.ir.graph import Graph
 from gradc.ir.types import TensorType
 from gradc.lowering import Lowered
-from gradc.tree import unflatten
+from gradc.tree import TreeDef, unflatten
 
 if TYPE_CHECKING:
     from gradc.codegen.callable import Entry
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Kind = Literal["array", "float", "int", "bool", "scalar"]
 
-_CONTAINERS = (tuple, list, dict, int, type(None))
+#: ``Py_TPFLAGS_HEAPTYPE``: a class made by Python code
+_HEAP = 1 << 9
 
 
 class Native:
@@ -78,30 +81,26 @@ class Native:
         hooks = Hooks(
             self._slow, self._failed, lambda leaves: unflatten(lowered.out_tree, leaves)
         )
-        structure = lowered.result if _is_plain(lowered.result) else None
-        code = self._code(structure, structure is None)
+        try:
+            structure, rebuild = structure_of(lowered.out_tree, count()), False
+        except TypeError:
+            structure, rebuild = None, True
+        code = self._code(structure, rebuild)
         others = Externals(code.constants, code.prints, lowered.source)
         keys = tuple(dict_keys(structure))
         entry = link_entry(code.object_code, code.names, keys, hooks, others)
         return entry, entry.builtin(self.label)
 
     def _code(self, structure: Any, rebuild: bool) -> Code:
-        """The machine code: another process's, if it left what this one asks for."""
-        from gradc.codegen import cache
-        from gradc.codegen.code import unpack
         from gradc.codegen.structure import outline
-        from gradc.fingerprint import key
 
         source = self.lowered.source
         arguments = list(zip(self.kinds, map(str, self.types), strict=True))
-        name = key((source,), "entry", self.lowered.steps, arguments, outline(structure), rebuild)
-        packed = name and cache.read(name)
-        if packed:
-            return unpack(packed)
-        code = self.kernel.code(self._specs(), structure, source, rebuild=rebuild)
-        if name:
-            cache.write(name, code.pack())
-        return code
+        asked = (self.lowered.steps, arguments, outline(structure), rebuild)
+        return stored(
+            key((source,), "entry", *asked),
+            lambda: self.kernel.code(self._specs(), structure, source, rebuild=rebuild),
+        )
 
     @property
     def entry(self) -> Entry | None:
@@ -150,20 +149,30 @@ class Native:
         raise error_of(failure(status, self.kernel.program))
 
 
-def _object_code(text: str) -> bytes:
-    """The object code of a module: another process's, if it left that."""
+def stored(name: str | None, make: Callable[[], Code]) -> Code:
+    """The code with this key: another process's, if it left that, or made now."""
     from gradc.codegen import cache
-    from gradc.fingerprint import key
+    from gradc.codegen.code import unpack
 
-    name = key((), "text", text)
-    object_code = cache.read(name) if name else None
-    if object_code is None:
+    packed = cache.read(name) if name else None
+    if packed is not None:
+        return unpack(packed)
+    code = make()
+    if name:
+        cache.write(name, code.pack())
+    return code
+
+
+def _object_code(text: str) -> bytes:
+    """The object code of a module that needs nothing besides."""
+    from gradc.codegen.code import Code
+
+    def make() -> Code:
         from gradc.codegen import jit
 
-        object_code = jit.compile(text)
-        if name:
-            cache.write(name, object_code)
-    return object_code
+        return Code(jit.compile(text), (), {}, (), {})
+
+    return stored(key((), "text", text), make).object_code
 
 
 def error_of(failed: Failure) -> BaseException:
@@ -206,10 +215,22 @@ def finished(lowered: Lowered, outputs: Sequence[Array]) -> Any:
     return unflatten(lowered.out_tree, [out if out.ndim else out[()] for out in outputs])
 
 
-def _is_plain(result: Any) -> bool:
-    """Whether a result consists of tuples, lists, dicts and None alone."""
-    if type(result) not in _CONTAINERS:
-        return False
-    if isinstance(result, dict):
-        return all(_is_plain(child) for child in result.values())
-    return not isinstance(result, (tuple, list)) or all(_is_plain(child) for child in result)
+def structure_of(tree: TreeDef, positions: Iterator[int]) -> Any:
+    """A result's structure as native code builds it; raises TypeError where only Python can."""
+    from gradc.codegen.structure import Record
+
+    kind = tree.kind
+    if kind is None:
+        return next(positions)
+    if kind is type(None):
+        return None
+    children = [structure_of(child, positions) for child in tree.children]
+    if kind is tuple or kind is list:
+        return kind(children)
+    if kind is dict:
+        return dict(zip(tree.keys, children, strict=True))
+    if issubclass(kind, dict) or not kind.__flags__ & _HEAP:
+        raise TypeError(f"native code makes no {kind.__name__}")
+    if not issubclass(kind, tuple):
+        object.__new__(kind)  # fails for a kind of something that has to be set up
+    return Record(kind, () if issubclass(kind, tuple) else tree.keys, tuple(children))

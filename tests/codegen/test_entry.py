@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import gc
 import pickle
 import sys
@@ -23,6 +24,7 @@ from gradc.codegen.callable import Entry, Hooks, load_entry
 from gradc.codegen.entry import STACK_WORKSPACE, EntrySpec, ResultSpec, emit_entry
 from gradc.codegen.guards import ArgSpec
 from gradc.codegen.llvm import Builder, Module, Val
+from gradc.codegen.structure import Record
 from gradc.codegen.targets import host
 
 pytestmark = pytest.mark.skipif(not cpython.supported(), reason="no native entry points here")
@@ -164,6 +166,23 @@ class Key:
 
 
 KEY = Key()
+Pair = namedtuple("Pair", "x y")
+
+
+@dataclasses.dataclass
+class Fields:
+    """Two fields."""
+
+    x: Any
+    y: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    """Two fields in slots, not to be set."""
+
+    x: Any
+    y: Any
 
 
 @pytest.mark.parametrize(
@@ -181,6 +200,10 @@ KEY = Key()
         {"a": 0, KEY: (1, [1, {"b": None}])},
         {"a": 1, "b": 1},
         [(0, {"w": 1, ("k", 2): [0, 1]}), None, {"x": {"y": ([], 0)}}],
+        Record(Pair, (), (0, 1)),
+        Record(Pair, (), (Record(Pair, (), (1, None)), {"a": Record(Pair, (), (0, 0))})),
+        Record(Fields, ("x", "y"), (1, 0)),
+        {"a": Record(Fields, ("x", "y"), ([Record(Frozen, ("x", "y"), ([0], 1))], None)), "b": 0},
     ],
     ids=repr,
 )
@@ -190,6 +213,8 @@ def test_structures(structure: Any) -> None:
     leaves = (np.float64(14), 2 * x)
 
     def expected(s: Any) -> Any:
+        if isinstance(s, Record):
+            return s.kind(*map(expected, s.children))
         if isinstance(s, dict):
             return {k: expected(v) for k, v in s.items()}
         if isinstance(s, (tuple, list)):
@@ -197,7 +222,7 @@ def test_structures(structure: Any) -> None:
         return None if s is None else leaves[s]
 
     assert repr(f(x)) == repr(expected(structure))
-    check_flat(lambda: f(x), x, KEY)
+    check_flat(lambda: f(x), x, KEY, Pair, Fields, Frozen)
 
 
 def test_leaf_twice_is_one_object() -> None:
