@@ -5,16 +5,18 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradc.codegen import cpython, jit
-from gradc.codegen.code import Externals
-from gradc.codegen.kernel import Failure, failure, needs
+from gradc.codegen import cpython
+from gradc.codegen.code import Code, Externals
+from gradc.codegen.link import link
 from gradc.codegen.llvm import Builder, Module, Val
-from gradc.codegen.training import TrainingProgram, workspace
-from gradc.codegen.training_emit import IN_REST, emit_training
+
+if TYPE_CHECKING:
+    from gradc.codegen.kernel import Failure
+    from gradc.codegen.training import TrainingProgram
 
 Array = np.ndarray[Any, Any]
 
@@ -33,36 +35,63 @@ class TrainingFailure(Exception):
 
 
 class TrainingKernel:
-    """The compiled form of a training program. The stages can be read without loading."""
+    """The compiled form of a training program. The stages can be read without loading.
 
-    def __init__(self, program: TrainingProgram) -> None:
-        self.program = program
+    ``program`` makes the program when it is needed; ``stored`` gives the code that another process
+    left, or what it is told to make.
+    """
+
+    def __init__(
+        self,
+        program: Callable[[], TrainingProgram],
+        stored: Callable[[Callable[[], Code]], Code] = lambda make: make(),
+    ) -> None:
+        self._program = program
+        self._stored = stored
+
+    @cached_property
+    def program(self) -> TrainingProgram:
+        """The training program."""
+        return self._program()
 
     @cached_property
     def module(self) -> Module:
         """The module, with ``fit`` and ``run``."""
+        from gradc.codegen.training_emit import emit_training
+
         module = emit_training(self.program)
         _emit_run(module)
         return module
 
-    @cached_property
-    def _loaded(self) -> tuple[object, Any]:
-        constants, prints = needs(self.program.step, "step_")
-        if self.program.rest is not None:
-            more = needs(self.program.rest, "rest_")
+    def _compile(self) -> Code:
+        from gradc.codegen import jit
+        from gradc.codegen.kernel import needs
+        from gradc.codegen.training import workspace
+
+        program, names = self.program, tuple(self.module.externals)
+        constants, prints = needs(program.step, "step_")
+        if program.rest is not None:
+            more = needs(program.rest, "rest_")
             constants, prints = constants | more[0], prints + more[1]
-        externals = Externals(constants, prints)
+        numbers = {"workspace": workspace(program).nbytes, "steps": program.steps}
+        object_code = jit.compile(str(self.module))
+        return Code(object_code, names, dict(constants), prints, numbers)
+
+    @cached_property
+    def _loaded(self) -> tuple[Code, object, Any]:
+        code = self._stored(self._compile)
+        externals = Externals(code.constants, code.prints)
         table = {
             name: cpython.python_function(name) if name in _API else externals.address(name)
-            for name in self.module.externals
+            for name in code.names
         }
-        library = jit.load(str(self.module), ("run",), table)
+        library = link(code.object_code, ("run",), table)
         # Called with the GIL, which it releases itself, so that an exception set in it is raised.
         call = ctypes.PYFUNCTYPE(
             ctypes.c_int64, *[ctypes.c_void_p] * 3, ctypes.c_int64, ctypes.c_uint64,
             *[ctypes.c_void_p] * 3,
         )(library.address("run"))
-        return (library, externals), call
+        return code, (library, externals), call
 
     def load(self) -> None:
         """Generate the machine code, if that has not been done."""
@@ -83,21 +112,27 @@ class TrainingKernel:
         """
         copies = [_aligned(array) for array in (*carried, *carried)]
         losses, done = np.zeros(epochs), np.zeros(1, np.int64)
-        work = _aligned(np.zeros(workspace(self.program).nbytes, np.uint8))
-        _, call = self._loaded
+        code, _, call = self._loaded
+        work = _aligned(np.zeros(code.numbers["workspace"], np.uint8))
         status = call(
             _table(copies), _table(data), work.ctypes.data, epochs, seed, losses.ctypes.data,
             done.ctypes.data, None if callback is None else id(callback),
         )
         if status:
-            program = self.program.step
-            if status & IN_REST and self.program.rest is not None:
-                program = self.program.rest
-            raise TrainingFailure(failure(status & ~IN_REST, program))
+            raise self._failure(status)
         finished = int(done[0])
-        side = finished * self.program.steps % 2
+        side = finished * code.numbers["steps"] % 2
         count = len(carried)
         return copies[side * count : (side + 1) * count], losses[:finished].copy()
+
+    def _failure(self, status: int) -> TrainingFailure:
+        from gradc.codegen.kernel import failure
+        from gradc.codegen.training_emit import IN_REST
+
+        program = self.program.step
+        if status & IN_REST and self.program.rest is not None:
+            program = self.program.rest
+        return TrainingFailure(failure(status & ~IN_REST, program))
 
 
 def _aligned(array: Array) -> Array:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradc.errors import OptionError
+from gradc.fingerprint import key
 from gradc.ir import interp
 from gradc.ir.graph import Graph
-from gradc.native import error_of
+from gradc.native import error_of, stored
 from gradc.step import LoopSpec, StepTypes, make_step, names_of
 
 if TYPE_CHECKING:
+    from gradc.codegen.code import Code
     from gradc.codegen.training import TrainingProgram
     from gradc.codegen.training_call import TrainingKernel
 
@@ -66,7 +68,12 @@ class Loop:
         """The native code."""
         from gradc.codegen.training_call import TrainingKernel
 
-        return TrainingKernel(self.program)
+        return TrainingKernel(lambda: self.program, self._stored)
+
+    def _stored(self, make: Callable[[], Code]) -> Code:
+        graphs = [step.adjoint for step in (self.step, self.rest) if step is not None]
+        shape = (len(self.names.params), self.samples, self.size, self.shuffled)
+        return stored(key(graphs, "training", shape), make)
 
     def native(
         self,

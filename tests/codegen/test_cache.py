@@ -455,3 +455,41 @@ def test_processes_that_race(place: Path) -> None:
     assert outputs[0] and len(set(outputs)) == 1
     assert errors[-1].split() == ["False", "False"]
     assert all(path.suffix == ".gradc" for path in files(place))
+
+
+def test_training_loops_are_compiled_once(place: Path, compiles: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(10, 3)), rng.normal(size=10)
+
+    def error(w: Any, x: Any, y: Any) -> Any:
+        return np.mean((x @ w - y) ** 2)
+
+    def fit(batch: int, shuffle: bool = True, rate: float = 0.1) -> tuple[list[float], list[float]]:
+        trainer = gradc.train(
+            error, optimizer=gradc.optim.sgd(rate), batch_size=batch, shuffle=shuffle
+        )
+        result = trainer.fit(np.zeros(3), (x, y), epochs=3, seed=0)
+        return result.losses.tolist(), result.params.tolist()
+
+    cold = fit(4)
+    assert len(compiles) == 1
+    assert fit(4) == cold
+    assert len(compiles) == 1
+    results = [cold, fit(5), fit(4, shuffle=False), fit(4, rate=0.2)]
+    assert len(compiles) == len(results)
+    assert len({str(result) for result in results}) == len(results)
+
+
+def test_a_cached_training_loop_fails_at_the_users_line(place: Path, compiles: list[str]) -> None:
+    def error(w: Any, i: Any) -> Any:
+        return np.sum(w[i] ** 2)
+
+    messages = []
+    for _ in range(2):
+        trainer = gradc.train(error, optimizer=gradc.optim.sgd(0.1), batch_size=2, shuffle=False)
+        with pytest.raises(IndexError) as caught:
+            trainer.fit(np.ones(3), (np.array([0, 1, 2, 7]),), epochs=1, seed=0)
+        messages.append(str(caught.value))
+    assert len(compiles) == 1
+    assert messages[0] == messages[1]
+    assert f"test_cache.py:{error.__code__.co_firstlineno + 1}" in messages[1]
