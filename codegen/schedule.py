@@ -200,7 +200,9 @@ class Scheduler:
                 hit = [k for k, c in enumerate(dim.coefficients) if c]
                 if len(hit) == 1 and domain[hit[0]] == group.domain[axis]:
                     axes[hit[0]] = axis
-        if any(d != 1 and a is None for d, a in zip(domain, axes, strict=True)):
+        used = [a for a in axes if a is not None]
+        twice = len(set(used)) < len(used)  # rows against rows: a domain of its own
+        if twice or any(d != 1 and a is None for d, a in zip(domain, axes, strict=True)):
             return None
         return tuple(axes) if inside else None
 
