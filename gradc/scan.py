@@ -14,6 +14,9 @@ import numpy as np
 #: the most calls that a function remembers in this way
 MANY = 256
 
+#: kinds of dtypes whose numbers may turn static, so that their values decide
+_COUNTING = "biu"
+
 
 class Unusual(Exception):
     """An argument that only the full reading of a call understands."""
@@ -29,6 +32,8 @@ def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
         leaves.append(value)
         keys.append(value.dtype)
         keys.append(value.shape)
+        if not value.shape and value.dtype.kind in _COUNTING:
+            keys.append(value.item())
         return 0
     if kind is tuple or kind is list:
         return (kind, *[scan(child, leaves, keys) for child in value])
@@ -48,6 +53,8 @@ def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
     if isinstance(value, np.generic):
         leaves.append(value)
         keys.append(value.dtype)
+        if value.dtype.kind in _COUNTING:
+            keys.append(value)
         return 0
     raise Unusual
 
