@@ -60,11 +60,11 @@ def layer_norm_by_hand(x: Array, gain: Array, bias: Array, target: Array) -> Any
     return value, [dx, np.sum(target * normal, axis=0), np.sum(target, axis=0)]
 
 
-def attention(xp: Any) -> Loss:
-    """Scaled dot-product attention of several heads, weighted and summed."""
+def attention(xp: Any, d: int) -> Loss:
+    """Scaled dot-product attention of several heads of width ``d``, weighted and summed."""
 
     def loss(q: Any, k: Any, v: Any, target: Any) -> Any:
-        scores = (q @ xp.swapaxes(k, 1, 2)) * (1 / np.sqrt(q.shape[2]).item())
+        scores = (q @ xp.swapaxes(k, 1, 2)) * d**-0.5
         return xp.sum((xp.softmax(scores, axis=2) @ v) * target)
 
     return loss
@@ -90,7 +90,8 @@ def attention_data(heads: int, n: int, d: int) -> Any:
 def of_attention(heads: int, n: int, d: int) -> Workload:
     """Six products, each of n·n·d; one exponential a score."""
     return Workload(
-        f"attention {heads}x{n}x{d}", attention, attention_by_hand, attention_data(heads, n, d),
+        f"attention {heads}x{n}x{d}", lambda xp: attention(xp, d), attention_by_hand,
+        attention_data(heads, n, d),
         heads * n * n * (12 * d + CALL + 8), 7 * heads * n * d,
     )
 
