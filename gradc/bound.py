@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, cast
 
 from gradc.context import current
 from gradc.errors import ArgumentError, ReadOnlyError
@@ -25,9 +25,16 @@ _ABSENT = object()
 
 def attributes(instance: Any) -> dict[str, Any]:
     """The attributes of an instance, those in slots too."""
-    slots = [name for kind in type(instance).__mro__ for name in _slots(kind)]
-    found = {name: getattr(instance, name) for name in slots if hasattr(instance, name)}
-    return found | getattr(instance, "__dict__", {})
+    slots = _all_slots(cast(Hashable, type(instance)))
+    held: dict[str, Any] = getattr(instance, "__dict__", {})
+    if not slots:
+        return held.copy()
+    return {name: getattr(instance, name) for name in slots if hasattr(instance, name)} | held
+
+
+@functools.lru_cache(maxsize=256)
+def _all_slots(kind: Any) -> list[str]:
+    return [name for one in kind.__mro__ for name in _slots(one)]
 
 
 def _slots(kind: type) -> list[str]:
@@ -108,7 +115,7 @@ class Bound:
     __name__: str
 
     def __init__(self, opened: Compiled[..., Any], instance: Any) -> None:
-        functools.update_wrapper(self, opened.__wrapped__, updated=())
+        vars(self).update(opened.presented)
         self.__self__ = instance
         self._opened = opened
 

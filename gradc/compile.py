@@ -6,6 +6,7 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakSet
 
@@ -141,6 +142,13 @@ class Compiled(Generic[P, R]):
         """
         return self.derived("grad", self.argnums, self.has_aux)
 
+    @_once
+    def presented(self) -> dict[str, Any]:
+        """The name, documentation and so on of the function, which its bound methods have too."""
+        holder = SimpleNamespace()
+        functools.update_wrapper(cast(Any, holder), self.__wrapped__, updated=())
+        return vars(holder)
+
     def derived(
         self, kind: str, argnums: Argnums = 0, has_aux: bool = False
     ) -> Compiled[..., Any]:
@@ -169,8 +177,11 @@ class Compiled(Generic[P, R]):
         if instance is None:
             return self
         kind = type(instance)
+        is_class = isinstance(instance, type)  # under classmethod
+        if not is_class and (opened := self._methods.get(kind)) is not None:
+            return Bound(opened, instance)
         with self._lock:
-            if isinstance(instance, type):  # under classmethod
+            if is_class:
                 if instance not in self._methods:
                     method = self.__wrapped__.__get__(instance)
                     self._methods[instance] = Compiled(
