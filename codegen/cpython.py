@@ -136,12 +136,13 @@ def addresses() -> dict[str, int]:
     """Addresses of C-API functions, type objects, dtypes and constants that live for ever.
 
     Functions go by their own names; ``type ndarray``, ``type float``, ``type int``, ``type d``
-    (NumPy's scalar of that type character), ``dtype float64`` and ``None``, ``True``,
-    ``False`` are objects. Only where :func:`supported`.
+    (NumPy's scalar of that type character), ``dtype float64``, ``object.__new__``, ``None``,
+    ``True`` and ``False`` are objects. Only where :func:`supported`.
     """
     found = {name: python_function(name) for name in _PYTHON_FUNCTIONS}
     found |= _numpy_functions()
     found |= {f"type {t.__name__}": id(t) for t in (np.ndarray, float, int, str, *CONTAINERS)}
+    found["object.__new__"] = id(object.__new__)
     found |= {str(constant): id(constant) for constant in (None, True, False)}
     for char in CHARS:
         # By way of the name, so that it is the dtype object NumPy itself hands out.

@@ -287,11 +287,14 @@ class _Emitter:
         b = self.b
         kind = b.external(f"key {next(self.keys)}")
         children = [self.make(child) for child in record.children]
-        if not record.names:
+        if issubclass(record.kind, tuple):
             made = self.own(b.api("ptr", "PyType_GenericAlloc", kind, b.i64(len(children))))
             self.fills.append((b.gep(made, "i8", b.i64(b.at.tuple_items)), children))
             return made
-        made = self.own(b.api("ptr", "PyType_GenericAlloc", kind, b.i64(0)))
+        place = b.alloca("ptr", align=8)
+        b.store(kind, place, 8)
+        new = b.external("object.__new__")
+        made = self.own(b.api("ptr", "PyObject_Vectorcall", new, place, b.i64(1), NULL))
         for child in children:
             name = b.external(f"key {next(self.keys)}")
             done = b.api("i32", "PyObject_GenericSetAttr", made, name, child)

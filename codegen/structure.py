@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Record:
-    """A named tuple (without ``names``), or an object of a class of Python's with attributes."""
+    """A named tuple (``names`` are empty), or an object with attributes."""
 
     kind: type
     names: tuple[str, ...]
@@ -43,7 +43,7 @@ def outline(structure: Structure) -> str:
     """The structure as text, without the keys of its dicts: what code that builds it depends on."""
     if isinstance(structure, Record):
         inner = ",".join(map(outline, structure.children))
-        return f"<{len(structure.names)}:{inner}>"
+        return f"<{'tuple' if issubclass(structure.kind, tuple) else len(structure.names)}:{inner}>"
     if isinstance(structure, dict):
         return "{" + ",".join(map(outline, structure.values())) + "}"
     if isinstance(structure, tuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from types import BuiltinFunctionType, MethodType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: the most leaves of a call that native code takes apart: the code grows with them
 MANY = 256
+
+#: what never changes, however it is compared
+_FIXED = (np.dtype, enum.Enum, BuiltinFunctionType, MethodType)
 
 _BY_VALUE = (bool, int, float, str, bytes, type(None))
 
@@ -129,9 +133,10 @@ class _Reader:
 
 
 def constant(value: Any) -> Constant:
-    """The pattern of a static value: by value where it never changes, else by identity.
+    """The pattern of a static value.
 
-    By identity only where that is what equality means.
+    What is not compared by value is by identity: only where it never changes, or where identity is
+    what its equality means.
     """
     from gradc.codegen.cpython import CHARS
     from gradc.codegen.form import Constant
@@ -139,7 +144,7 @@ def constant(value: Any) -> Constant:
     kind = type(value)
     number = isinstance(value, np.generic) and value.dtype.char in CHARS
     by_identity: bool = kind.__eq__ is vars(object)["__eq__"]
-    if kind in _BY_VALUE or number or by_identity or isinstance(value, (np.dtype, enum.Enum)):
+    if kind in _BY_VALUE or number or by_identity or isinstance(value, _FIXED):
         return Constant(kind, value)
     raise _Unfit
 
