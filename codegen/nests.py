@@ -92,14 +92,16 @@ class NestEmitter:
         body.store(lane, buffer, index)
 
     def _lanes(self) -> int:
-        """Elements at a time: a full register of the widest dtype in the inner loops."""
+        """Elements at a time: a full register of the widest dtype, or all of a short loop."""
         widest = 4
         for phase in self.nest.phases:
             for s in phase.body:
                 dtype = _dtype(s)
                 if dtype is not None:
                     widest = max(widest, dtype.itemsize)
-        return self.target.lanes(widest)
+        lanes = self.target.lanes(widest)
+        shortest = self.nest.inner[-1] if self.nest.inner else 1
+        return min(lanes, 1 << (max(shortest, 2) - 1).bit_length())
 
     # -- loops ---------------------------------------------------------------------------------
 

@@ -57,7 +57,9 @@ class _Lowering:
         rematerialise(self.scheduler)
         self.users = self._users()
         self.stored = self._stored()
-        self.shared = self._shared()
+        self.owners: dict[int, int] = {}
+        self.in_place: set[int] = set()
+        self._share()
         self.buffers: dict[int, Buffer] = {}
         self.scratches: list[tuple[Buffer, int]] = []
 
@@ -117,11 +119,12 @@ class _Lowering:
             range(group.split, len(group.domain))
         )
 
-    def _shared(self) -> dict[int, int]:
-        """Updates that may overwrite operand 0, whose last use they are: node -> owner."""
-        shared: dict[int, int] = {}
+    def _share(self) -> None:
+        """Let updates overwrite their first operand where they are its last use.
+
+        The two then have one buffer: that of the update if it is an output, else of the operand.
+        """
         outputs = {self.scheduler.root(i) for i in self.graph.outputs}
-        owner: dict[int, int] = {}
         for index, step in enumerate(self.steps):
             if not isinstance(step, Single) or step.node.op.name not in (
                 "update_slice",
@@ -129,8 +132,8 @@ class _Lowering:
             ):
                 continue
             node = step.node
-            access = resolve(self.graph, node.operands[0], identity(node.type.rank),
-                             node.type.rank)
+            rank = node.type.rank
+            access = resolve(self.graph, node.operands[0], identity(rank), rank)
             base = self.scheduler.root(access.source)
             whole = access.source == node.operands[0] and not access.guards
             others = [self.scheduler.root(i) for i in self._other_sources(node)]
@@ -138,13 +141,20 @@ class _Lowering:
                 whole
                 and base in self.scheduler.home
                 and base not in outputs
-                and node.id not in outputs
                 and base not in others
+                and self.owner(base) not in outputs
                 and max(self.users[base]) == index
                 and self.scheduler.home[base] < index
             ):
-                shared[node.id] = owner[node.id] = owner.get(base, base)
-        return shared
+                self.in_place.add(node.id)
+                child, parent = (base, node.id) if node.id in outputs else (node.id, base)
+                self.owners[self.owner(child)] = self.owner(parent)
+
+    def owner(self, id_: int) -> int:
+        """The value whose buffer a value in memory has: its own, or that of one it shares with."""
+        while id_ in self.owners:
+            id_ = self.owners[id_]
+        return id_
 
     def _other_sources(self, node: Node) -> list[int]:
         if node.op.name in ASSEMBLED:
@@ -165,7 +175,7 @@ class _Lowering:
                 f"out{k}", "output", node.type.dtype, node.type.size, index=k
             )
         for id_ in sorted(self.stored):
-            if id_ not in self.buffers and id_ not in self.shared:
+            if id_ not in self.buffers and id_ not in self.owners:
                 node = self.graph.nodes[id_]
                 self.buffers[id_] = Buffer(
                     f"buf{id_}", "arena", node.type.dtype, node.type.size
@@ -173,8 +183,7 @@ class _Lowering:
 
     def memory(self, id_: int) -> Buffer:
         """The buffer of a value; constants get one when they are first read."""
-        id_ = self.scheduler.root(id_)
-        id_ = self.shared.get(id_, id_)
+        id_ = self.owner(self.scheduler.root(id_))
         if id_ not in self.buffers:
             node = self.graph.nodes[id_]
             if node.op.name != "const":
@@ -197,13 +206,13 @@ class _Lowering:
     def _plan_arena(self) -> dict[str, Buffer]:
         requests, wanted = [], []
         family: dict[int, list[int]] = {}
-        for id_, base in self.shared.items():
-            family.setdefault(base, []).append(id_)
+        for id_ in self.owners:
+            family.setdefault(self.owner(id_), []).append(id_)
         for id_, buffer in self.buffers.items():
             if buffer.kind == "arena":
                 ids = [id_, *family.get(id_, [])]
                 last = max(max(self.users.get(i, {self.scheduler.home[i]})) for i in ids)
-                first = self.scheduler.home[id_]
+                first = min(self.scheduler.home[i] for i in ids)
                 requests.append(Request(buffer.nbytes, first, max(first, last)))
                 wanted.append(buffer)
         for buffer, index in self.scratches:
@@ -238,7 +247,7 @@ class _Lowering:
         nbytes = irregular.scratch_bytes(node.op.name, node.attrs, types)
         space = scratch(np.dtype(np.uint8), nbytes) if nbytes else None
         out = self.memory(node.id)
-        return [Irregular(node, types, operands, out, space, node.id in self.shared)]
+        return [Irregular(node, types, operands, out, space, node.id in self.in_place)]
 
     def _contract(self, node: Node, index: int) -> Contract:
         a, b = (self.graph.nodes[i].type for i in node.operands)
@@ -283,7 +292,7 @@ class _Lowering:
         for k, (access, piece, (starts, steps)) in enumerate(
             zip(self.scheduler.pieces(node), shapes, places, strict=True)
         ):
-            in_place = k == 0 and node.id in self.shared
+            in_place = k == 0 and node.id in self.in_place
             if math.prod(piece) == 0 or in_place:
                 continue
             target = Affine(

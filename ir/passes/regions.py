@@ -1,4 +1,7 @@
-"""Rules on slices, embeddings, updates, concatenations and indexed reads. All are exact."""
+"""Rules on slices, embeddings, updates, concatenations and indexed reads.
+
+All are exact but one, which says so.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from gradc.ir import ops
 from gradc.ir.graph import Value
+from gradc.ir.ops import constant_number
 from gradc.ir.passes.rewriter import Draft, Rule
 from gradc.ir.passes.structure import full, is_op, local
 from gradc.ir.types import Shape
@@ -255,7 +259,8 @@ def gather_of_copies(draft: Draft) -> Value | None:
     x, *indices = draft.operands
     if x.node.op.name not in ("add", "sub", "mul", "div") or x.node.fence:
         return None
-    if draft.builder.shared(x) or draft.type.size > x.type.size:
+    few = draft.type.size * 8 <= x.type.size  # to compute them again spares x its memory
+    if (draft.builder.shared(x) and not few) or draft.type.size > x.type.size:
         return None
     copies = [is_op(operand, "broadcast") for operand in x.operands]
     if sum(copies) != 1:
@@ -300,8 +305,24 @@ def scatter_add_constant(draft: Draft) -> Value | None:
     return ops.update_slice(x, old + ops.reshape(u, shape=sizes), starts=starts, steps=steps)
 
 
+@local("add")
+def add_scattered(draft: Draft) -> Value | None:
+    """What is scattered into zeros and added is scattered into the other addend.
+
+    So the cotangent of an indexed read goes into the running cotangent. The terms of an element
+    are added in another order, which a sum of contributions leaves open.
+    """
+    for scattered, other in (draft.operands, draft.operands[::-1]):
+        if not is_op(scattered, "scatter_add") or draft.builder.shared(scattered):
+            continue
+        base, u, *indices = scattered.operands
+        if constant_number(base) == 0 and not is_op(other, "scatter_add"):
+            return ops.scatter_add(other, u, *indices)
+    return None
+
+
 REGIONS: tuple[Rule, ...] = (
     *slice_whole, *slice_of_one, *slice_slice, *slice_broadcast, *slice_update, *slice_embed,
     *slice_concat, *embed_whole, *embed_zero, *update_nothing, *update_whole, *update_update,
     *update_same, *update_zeros, *concat_one, *gather_constant, *gather_of_copies,
-    *scatter_set_constant, *scatter_add_constant, )
+    *scatter_set_constant, *scatter_add_constant, *add_scattered, )

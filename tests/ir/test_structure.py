@@ -154,6 +154,11 @@ CASES: dict[str, list[tuple[tuple[tuple[int, ...], ...], Case]]] = {
         (((5, 2), (2,)), lambda x, u: ops.scatter_set(x, u, ops.const(x.builder, -1)))],
     "scatter_add_constant": [
         (((5, 2), (2, 2)), lambda x, u: ops.scatter_add(x, u, ops.const(x.builder, [3, 1])))],
+    "add_scattered": [
+        (((5, 2), (3, 2)), lambda x, u: x + ops.scatter_add(
+            ops.full_like(x, 0), u, ops.const(x.builder, [3, 1, 3]))),
+        (((5,), ()), lambda x, u: ops.scatter_add(
+            ops.full_like(x, 0), u, ops.const(x.builder, 2)) + x)],
     "matmul_nothing": [
         (((70, 0), (0, 70)), lambda x, y: ops.matmul(x, y, ta=False, tb=False))],
     "matmul_transpose": [
@@ -178,7 +183,7 @@ CASES: dict[str, list[tuple[tuple[tuple[int, ...], ...], Case]]] = {
             x, ops.broadcast(y, shape=(5, 2, 4)), ta=False, tb=True))],
 }
 #: rules that change the order in which a sum is taken, but not its terms
-REORDERED = {"reduce_reduce", "reduce_transpose", "reduce_reshape", "reduce_broadcast",
+REORDERED = {"add_scattered", "reduce_reduce", "reduce_transpose", "reduce_reshape", "reduce_broadcast",
              "matmul_transpose", "transpose_matmul", "matmul_batch_of_one"}
 FLAT = [pytest.param(name, shapes, f, id=f"{name}-{k}")
         for name, cases in CASES.items() for k, (shapes, f) in enumerate(cases)]
