@@ -1,17 +1,17 @@
 """Wrappers on what NumPy's hooks do not see, in place only while a thread traces.
 
-Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random`` and ``math`` are looked up in
-their
-modules when they are called, so replacing them there reaches user code in any shape: methods,
+Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random``, ``random`` and ``math`` are looked
+up in their modules when they are called, so answering there reaches user code in any shape: methods,
 partials, helpers in other modules. Names bound with ``from numpy import zeros`` are found in the
 modules that hold them. For threads that do not trace, and for calls from NumPy's own code, a
-wrapper is the original.
+wrapper is the original; compiled extensions see the originals alone.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -22,20 +22,17 @@ import numpy as np
 
 from gradc import creation_handlers as handlers
 from gradc.context import contexts
+from gradc.lookups import Lookups, is_extension, is_users
 
-_LIBRARIES = frozenset(("numpy", "scipy", "gradc"))
 #: packages whose modules keep what they imported; those that gradc needs are many, and no user's
-_UNTOUCHED = _LIBRARIES | sys.stdlib_module_names | {"networkx", "llvmlite"}
+_UNTOUCHED = sys.stdlib_module_names | {"numpy", "scipy", "gradc", "networkx", "llvmlite"}
 
 Handler = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def _traces_user_code() -> bool:
     """Whether this thread traces and the call comes from user code."""
-    if not contexts():
-        return False
-    module = str(sys._getframe(2).f_globals.get("__name__", ""))
-    return module.partition(".")[0] not in _LIBRARIES
+    return bool(contexts()) and is_users(sys._getframe(2))
 
 
 def _wrapper(original: Any, handler: Handler) -> Any:
@@ -65,28 +62,29 @@ class _Concatenator:
         return getattr(self._original, name)
 
 
-def _in_numpy() -> Iterator[tuple[dict[str, Any], str, Any]]:
+def _in_numpy() -> Iterator[tuple[Any, Any]]:
     for table, handler in handlers.TABLES:
         for name in table:
             if name in np.__dict__:
-                yield np.__dict__, name, _wrapper(np.__dict__[name], handler)
-    norm = np.linalg.norm
-    yield np.linalg.__dict__, "norm", _wrapper(norm, handlers.of_a_list)
-    yield np.__dict__, "r_", _Concatenator(np.r_, columns=False)
-    yield np.__dict__, "c_", _Concatenator(np.c_, columns=True)
+                yield np.__dict__[name], _wrapper(np.__dict__[name], handler)
+    yield np.linalg.norm, _wrapper(np.linalg.norm, handlers.of_a_list)
+    yield np.nditer, _wrapper(np.nditer, handlers.iteration)
+    yield np.r_, _Concatenator(np.r_, columns=False)
+    yield np.c_, _Concatenator(np.c_, columns=True)
 
 
-def _in_random() -> Iterator[tuple[dict[str, Any], str, Any]]:
-    for name in np.random.__all__:
-        original = np.random.__dict__[name]
-        if callable(original) and not isinstance(original, type):
-            yield np.random.__dict__, name, _wrapper(original, handlers.random)
+def _in_random() -> Iterator[tuple[Any, Any]]:
+    for module in (np.random, random):
+        for name in module.__all__:
+            original = module.__dict__[name]
+            if callable(original) and not isinstance(original, type):
+                yield original, _wrapper(original, handlers.random)
 
 
-def _in_math() -> Iterator[tuple[dict[str, Any], str, Any]]:
+def _in_math() -> Iterator[tuple[Any, Any]]:
     for name, original in list(math.__dict__.items()):
         if callable(original) and not name.startswith("_"):
-            yield math.__dict__, name, _wrapper(original, handlers.mathematics)
+            yield original, _wrapper(original, handlers.mathematics)
 
 
 def _user_modules() -> Iterator[dict[str, Any]]:
@@ -104,28 +102,32 @@ class _Installation:
         self.traces = 0
         #: namespace, name, original, wrapper
         self.replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
-        self.wrappers: list[tuple[dict[str, Any], str, Any, Any]] = []
+        #: original, wrapper
+        self.wrappers: list[tuple[Any, Any]] = []
         #: id of an original -> its wrapper
         self.by_original: dict[int, Any] = {}
         #: id of a wrapper -> its original
         self.by_wrapper: dict[int, Any] = {}
         #: id of a module's namespace -> its size and the names in it that hold originals
         self.scanned: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self.lookups = Lookups((np, np.linalg, np.random, math, random), self.chosen)
 
     def make(self) -> None:
         for source in (_in_numpy, _in_random, _in_math):
-            for namespace, name, wrapper in source():
-                self.wrappers.append((namespace, name, namespace[name], wrapper))
-        self.by_original = {id(original): wrapper for _, _, original, wrapper in self.wrappers}
-        self.by_wrapper = {id(wrapper): original for _, _, original, wrapper in self.wrappers}
+            self.wrappers += source()
+        self.by_original = {id(original): wrapper for original, wrapper in self.wrappers}
+        self.by_wrapper = {id(wrapper): original for original, wrapper in self.wrappers}
+
+    def chosen(self, original: Any) -> Any:
+        """What user code gets that looks a name up: for a thread that traces, the wrapper."""
+        return self.by_original.get(id(original), original) if contexts() else original
 
     def enter(self, namespaces: list[dict[str, Any]]) -> None:
         with self.lock:
             if not self.wrappers:
                 self.make()
             if self.traces == 0:
-                for namespace, name, original, wrapper in self.wrappers:
-                    self.replace(namespace, name, original, wrapper)
+                self.lookups.enter()
             self.traces += 1
             for namespace in _user_modules():
                 self.rebind(namespace, self.names_in_module(namespace))
@@ -149,7 +151,7 @@ class _Installation:
         """The same, looked up anew only when the module has grown."""
         size, names = self.scanned.get(id(namespace), (-1, ()))
         if size != len(namespace):
-            names = self.names_in(namespace)
+            names = () if is_extension(namespace) else self.names_in(namespace)
             self.scanned[id(namespace)] = (len(namespace), names)
         return names
 
@@ -164,6 +166,7 @@ class _Installation:
         with self.lock:
             self.traces -= 1
             if self.traces == 0:
+                self.lookups.leave()
                 for namespace, name, original, wrapper in self.replaced:
                     if namespace.get(name) is wrapper:
                         namespace[name] = original

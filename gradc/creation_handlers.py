@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -135,11 +136,23 @@ def of_lists(original: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 def random(original: Any, args: Args, kwargs: Kwargs) -> Any:
-    """np.random: refused."""
+    """np.random and random: refused."""
+    module = "random" if isinstance(getattr(original, "__self__", None), Random) else "np.random"
     raise RandomError(
-        f"np.random.{getattr(original, '__name__', 'function')} was called while tracing: its "
+        f"{module}.{getattr(original, '__name__', 'function')} was called while tracing: its "
         "numbers would be frozen into the compiled code",
         remedy="draw the numbers outside and pass them as an argument",
+    )
+
+
+def iteration(original: Any, args: Args, kwargs: Kwargs) -> Any:
+    """np.nditer, which reads and writes memory: refused."""
+    if not has_tracers(args, kwargs):
+        return original(*args, **kwargs)
+    raise UnsupportedError(
+        "np.nditer is not supported on traced arrays",
+        types=map(describe, tracers_in(args, kwargs)),
+        remedy="loop over the elements: for x in a.ravel()",
     )
 
 

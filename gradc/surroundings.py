@@ -46,7 +46,7 @@ def surroundings(function: Any) -> tuple[Hashable, ...]:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        for value in _outside(one):
+        for value in outside(one):
             if isinstance(value, (FunctionType, MethodType, functools.partial)) or hasattr(
                 value, "__wrapped__"
             ):
@@ -64,7 +64,7 @@ def _package(function: Any) -> str:
     return (getattr(function, "__module__", None) or "").partition(".")[0]
 
 
-def _outside(function: Any) -> Iterator[Any]:
+def outside(function: Any) -> Iterator[Any]:
     """What a function refers to outside its arguments."""
     if isinstance(function, functools.partial):
         yield function.func

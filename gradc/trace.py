@@ -18,6 +18,7 @@ from gradc.ir.graph import PRIMAL, Graph, Loc, Value
 from gradc.ir.ops import Op
 from gradc.ir.types import TensorType
 from gradc.numpy_api.values import as_tracer, to_value
+from gradc.randomness import Watch
 from gradc.tracer import Tracer, fresh
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
@@ -71,8 +72,10 @@ def trace(
         given = [_argument(context, leaf, path, k) for k, (leaf, path) in
                  enumerate(zip(leaves, names, strict=True))]
     args, kwargs = unflatten(in_tree, given)
+    watch = Watch(function, (args, kwargs))
     with wrappers(function), _active(context):
         result = function(*args, **kwargs)
+        watch.check(next(iter(_definition(function)), None))
         out_leaves, out_tree = flatten(result)
         places = paths(out_tree, "result")
         values = [_output(leaf, place) for leaf, place in zip(out_leaves, places, strict=True)]
