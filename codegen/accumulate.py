@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from gradc.codegen.llvm import Builder, Val, vector
 from gradc.codegen.loops import Accumulate, Affine, Buffer, Nest
-from gradc.codegen.lower import COMPENSATE, reduction_identity
+from gradc.codegen.lower import COMPENSATE
 from gradc.codegen.scalars import Lane, memory_type, register_type
-from gradc.codegen.sums import combine, two_sum
+from gradc.codegen.sums import combine, reduction_identity, two_sum
 from gradc.codegen.targets import Target
 
 #: vector registers that accumulators may take in all

@@ -40,20 +40,6 @@ Memory = Callable[[int], Buffer]
 Scratch = Callable[[np.dtype[Any], int], Buffer]
 
 
-def reduction_identity(kind: str, dtype: np.dtype[Any]) -> Any:
-    """What a reduction starts from."""
-    if kind in ("sum", "any"):
-        return dtype.type(0)
-    if kind in ("prod", "all"):
-        return dtype.type(1)
-    if dtype.kind == "b":
-        return dtype.type(kind == "min")
-    if dtype.kind == "f":
-        return dtype.type(-math.inf if kind == "max" else math.inf)
-    info = np.iinfo(dtype)
-    return dtype.type(info.min if kind == "max" else info.max)
-
-
 class NestBuilder:
     """Lowers one group. ``stored`` are the members whose value must lie in memory."""
 
@@ -75,7 +61,7 @@ class NestBuilder:
         self.rank = len(group.domain)
         self.split = group.split
         self.phase_of: dict[int, int] = {}
-        self.kept: dict[int, Buffer] = {}
+        self.kept: dict[int, tuple[Buffer, Affine]] = {}  # values for later phases of the row
         self.next_value = len(graph.nodes)
         self.row: list[list[Statement]] = []
         self.row_loaded: dict[Any, int] = {}
@@ -153,12 +139,27 @@ class NestBuilder:
                     if source in self.stored or source in self.kept:
                         continue
                     if self._recompute_cost(source) > CHEAP:
-                        size = math.prod(self.group.domain[self.split :])
-                        self.kept[source] = self.scratch(member.node.type.dtype, size)
+                        self.kept[source] = self._keep(member.node, roots)
                         continue
                 needed.add(source)
                 work.append(source)
         return needed
+
+    def _keep(self, node: Node, roots: Sequence[int]) -> tuple[Buffer, Affine]:
+        """Where to keep a value until the last phase that reads it, which produces ``roots``.
+
+        In the place of a result of that phase, which overwrites it, or in scratch for a row.
+        """
+        taken = {buffer.name for buffer, _ in self.kept.values()}
+        for id_ in roots:
+            member = self.group.members[id_]
+            if id_ in self.stored and member.reduced is None:
+                buffer = self.memory(id_)
+                if buffer.dtype == node.type.dtype and buffer.name not in taken:
+                    return buffer, self._own_index(member)
+        inner = strides_of(self.group.domain[self.split :])
+        scratch = self.scratch(node.type.dtype, math.prod(self.group.domain[self.split :]))
+        return scratch, Affine(0, (0,) * self.split + inner)
 
     def _recompute_cost(self, id_: int) -> int:
         """Flops to have a value again from what is in memory."""
@@ -181,6 +182,11 @@ class NestBuilder:
         root_set = set(roots)
         products = self._products(needed, root_set)
         for id_, member in self.group.members.items():
+            for source in self._inside(member) if id_ in needed else ():
+                if source in self.kept and self.phase_of[source] < phase:
+                    # Before any store, for a result may take the place of what was kept.
+                    self._load(*self.kept[source], (), out, loaded)
+        for id_, member in self.group.members.items():
             if id_ not in needed or id_ in products.values():
                 continue
             node = member.node
@@ -194,7 +200,7 @@ class NestBuilder:
                 out.append(self._compute(id_, member, operands))
                 if id_ in root_set:
                     if id_ in self.kept:
-                        out.append(Store(self.kept[id_], self._kept_index(), id_))
+                        out.append(Store(*self.kept[id_], id_))
                     if id_ in self.stored:
                         out.append(Store(self.memory(id_), self._own_index(member), id_))
             elif self._finished(member):
@@ -281,7 +287,7 @@ class NestBuilder:
             if source in self.stored:
                 buffer, index = self.memory(source), self._own_index(inside)
             else:
-                buffer, index = self.kept[source], self._kept_index()
+                buffer, index = self.kept[source]
             return self._load(buffer, index, (), out, loaded)
         node = self.graph.nodes[source]
         if node.op.name == "const" and node.type.size == 1 and not read.guards:
@@ -368,10 +374,6 @@ class NestBuilder:
             Affine(0, tuple(rest)),
             id_,
         )
-
-    def _kept_index(self) -> Affine:
-        inner = strides_of(self.group.domain[self.split :])
-        return Affine(0, (0,) * self.split + inner)
 
     def _own_index(self, member: Member) -> Affine:
         """Where a member's value lies in its own buffer."""

@@ -26,13 +26,12 @@ from gradc.codegen.loops import (
     Store,
     cost,
 )
-from gradc.codegen.lower import reduction_identity
 from gradc.codegen.scalars import (
     Lane,
     broadcast,
     register_type,
 )
-from gradc.codegen.sums import combine, horizontal, two_sum
+from gradc.codegen.sums import combine, horizontal, reduction_identity, two_sum
 from gradc.codegen.targets import Target
 
 #: vectors summed before the partial sum is added, compensated, to the total

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from gradc.codegen.llvm import Builder, Val, lanes_of
 from gradc.ir.types import BOOL
+
+
+def reduction_identity(kind: str, dtype: np.dtype[Any]) -> Any:
+    """What a reduction starts from."""
+    if kind in ("sum", "any"):
+        return dtype.type(0)
+    if kind in ("prod", "all"):
+        return dtype.type(1)
+    if dtype.kind == "b":
+        return dtype.type(kind == "min")
+    if dtype.kind == "f":
+        return dtype.type(-math.inf if kind == "max" else math.inf)
+    info = np.iinfo(dtype)
+    return dtype.type(info.min if kind == "max" else info.max)
 
 
 def combine(b: Builder, kind: str, dtype: np.dtype[Any], total: Val, value: Val) -> Val:
