@@ -143,7 +143,7 @@ def constant(value: Any) -> Constant:
 
     kind = type(value)
     number = isinstance(value, np.generic) and value.dtype.char in CHARS
-    by_identity: bool = kind.__eq__ is vars(object)["__eq__"]
+    by_identity: bool = kind.__eq__ is vars(object)["__eq__"] and kind.__hash__ is not None
     if kind in _BY_VALUE or number or by_identity or isinstance(value, _FIXED):
         return Constant(kind, value)
     raise _Unfit
