@@ -206,7 +206,7 @@ class Same:
         (np.sum, [np.sum], [np.mean]),
         (int, [int], [float]),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_constants(value: Any, equal: list[Any], others: list[Any]) -> None:
     f = front(Form(2, (), (Argument(0, Constant(type(value), value)), Argument(1, leaf(0)))))
