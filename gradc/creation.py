@@ -1,9 +1,9 @@
 """Wrappers on what NumPy's hooks do not see, in place only while a thread traces.
 
-Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random``, ``random`` and ``math`` are looked
-up in their modules when they are called, so answering there reaches user code in any shape: methods,
-partials, helpers in other modules. Names bound with ``from numpy import zeros`` are found in the
-modules that hold them. For threads that do not trace, and for calls from NumPy's own code, a
+Array creation (``np.zeros``, ``np.array([x, y])``), ``np.random``, ``random`` and ``math`` are
+looked up in their modules when they are called, so answering there reaches user code in any shape:
+methods, partials, helpers in other modules. Names bound with ``from numpy import zeros`` are found
+in the modules that hold them. For threads that do not trace, and for calls from NumPy's own code, a
 wrapper is the original; compiled extensions see the originals alone.
 """
 
@@ -14,7 +14,7 @@ import math
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from gradc import creation_handlers as handlers
 from gradc.context import contexts
 from gradc.lookups import Lookups, is_extension, is_users
+from gradc.tracer import Tracer
 
 #: packages whose modules keep what they imported; those that gradc needs are many, and no user's
 _UNTOUCHED = sys.stdlib_module_names | {"numpy", "scipy", "gradc", "networkx", "llvmlite"}
@@ -94,6 +95,15 @@ def _user_modules() -> Iterator[dict[str, Any]]:
             yield getattr(module, "__dict__", {})
 
 
+def _release(names: Iterable[str]) -> None:
+    """Give the modules that were imported while tracing the arrays that they made."""
+    for name in names:
+        namespace = getattr(sys.modules.get(name), "__dict__", {})
+        for key, value in list(namespace.items()):
+            if isinstance(value, Tracer) and value.is_constant:
+                namespace[key] = value.array()
+
+
 class _Installation:
     """The wrappers, made once; how many traces need them; what to put back."""
 
@@ -110,6 +120,8 @@ class _Installation:
         self.by_wrapper: dict[int, Any] = {}
         #: id of a module's namespace -> its size and the names in it that hold originals
         self.scanned: dict[int, tuple[int, tuple[str, ...]]] = {}
+        #: the modules that had been imported before
+        self.modules: set[str] = set()
         self.lookups = Lookups((np, np.linalg, np.random, math, random), self.chosen)
 
     def make(self) -> None:
@@ -128,6 +140,7 @@ class _Installation:
                 self.make()
             if self.traces == 0:
                 self.lookups.enter()
+                self.modules = set(sys.modules)
             self.traces += 1
             for namespace in _user_modules():
                 self.rebind(namespace, self.names_in_module(namespace))
@@ -171,6 +184,7 @@ class _Installation:
                     if namespace.get(name) is wrapper:
                         namespace[name] = original
                 self.replaced.clear()
+                _release(name for name in list(sys.modules) if name not in self.modules)
                 # A module that was imported meanwhile took its names from the wrapped ones.
                 for namespace in _user_modules():
                     for name in self.names_in_module(namespace):

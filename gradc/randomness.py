@@ -1,6 +1,6 @@
 """Random generators that a traced function holds: drawing from one freezes its numbers.
 
-Their methods are compiled code, which cannot be watched; but whoever draws leaves the state changed.
+Their methods are compiled code, which cannot be watched; but a draw changes the state.
 """
 
 from __future__ import annotations

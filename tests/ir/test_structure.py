@@ -183,8 +183,8 @@ CASES: dict[str, list[tuple[tuple[tuple[int, ...], ...], Case]]] = {
             x, ops.broadcast(y, shape=(5, 2, 4)), ta=False, tb=True))],
 }
 #: rules that change the order in which a sum is taken, but not its terms
-REORDERED = {"add_scattered", "reduce_reduce", "reduce_transpose", "reduce_reshape", "reduce_broadcast",
-             "matmul_transpose", "transpose_matmul", "matmul_batch_of_one"}
+REORDERED = {"add_scattered", "reduce_reduce", "reduce_transpose", "reduce_reshape",
+             "reduce_broadcast", "matmul_transpose", "transpose_matmul", "matmul_batch_of_one"}
 FLAT = [pytest.param(name, shapes, f, id=f"{name}-{k}")
         for name, cases in CASES.items() for k, (shapes, f) in enumerate(cases)]
 
