@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Container, Hashable
 from typing import TYPE_CHECKING, Any, cast
 
 from gradc.context import current
 from gradc.errors import ArgumentError, ReadOnlyError
+from gradc.leaves import Withheld
 from gradc.lowering import Plain
 from gradc.signature import Argnums, as_tuple
+from gradc.tree import flatten
 
 if TYPE_CHECKING:
     from gradc.compile import Compiled
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
 _ABSENT = object()
 
 
-def attributes(instance: Any) -> dict[str, Any]:
-    """The attributes of an instance, those in slots too."""
+def attributes(instance: Any, without: Container[str] = ()) -> dict[str, Any]:
+    """The attributes of an instance, those in slots too, ``without`` some that cannot be read."""
     slots = _all_slots(cast(Hashable, type(instance)))
     held: dict[str, Any] = getattr(instance, "__dict__", {})
     if not slots:
         return held.copy()
-    return {name: getattr(instance, name) for name in slots if hasattr(instance, name)} | held
+    return {name: getattr(instance, name) for name in slots
+            if name not in without and hasattr(instance, name)} | held
 
 
 @functools.lru_cache(maxsize=256)
@@ -48,6 +51,32 @@ def _slots(kind: type) -> list[str]:
     ]
 
 
+def _withheld(value: Any) -> Withheld | None:
+    """What in an attribute gradc cannot take, if there is such."""
+    return next((leaf for leaf in flatten(value)[0] if isinstance(leaf, Withheld)), None)
+
+
+def _without(owner: type, withheld: dict[str, Withheld]) -> type:
+    """The class of an instance with attributes that must not be used: to touch one is an error."""
+    if not withheld:
+        return owner
+
+    def refusing(reason: Withheld) -> property:
+        def refuse(*_: Any) -> None:
+            raise ArgumentError(reason.what, remedy=reason.remedy)
+
+        return property(refuse, refuse)
+
+    refused = {name: refusing(reason) for name, reason in withheld.items()}
+    named = {"__module__": owner.__module__, "__qualname__": owner.__qualname__}
+    try:
+        kind: type = type(owner)(owner.__name__, (owner,), {**named, **refused})
+    except Exception as error:  # a class that lets no other be made of it
+        reason = next(iter(withheld.values()))
+        raise ArgumentError(reason.what, remedy=reason.remedy) from error
+    return kind
+
+
 class Opened:
     """A method as a function of its instance's attributes and its other arguments."""
 
@@ -63,8 +92,11 @@ class Opened:
 
     def __call__(self, state: dict[str, Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run the method on an instance that has these attributes."""
+        withheld = {name: found for name, value in state.items() if (found := _withheld(value))}
+        state = {name: value for name, value in state.items() if name not in withheld}
+        owner = _without(self.owner, withheld)
         try:
-            instance: Any = object.__new__(self.owner)
+            instance: Any = object.__new__(owner)
         except TypeError:
             raise ArgumentError(
                 f"{self.__qualname__} is a method of {self.owner.__qualname__}, a kind of "
@@ -74,7 +106,7 @@ class Opened:
         for name, value in state.items():
             object.__setattr__(instance, name, value)
         result = self.method(instance, *args, **kwargs)
-        after = attributes(instance)
+        after = attributes(instance, withheld)
         for name in {**state, **after}:
             cached = isinstance(getattr(self.owner, name, None), functools.cached_property)
             if not cached and state.get(name, _ABSENT) is not after.get(name, _ABSENT):

@@ -174,7 +174,7 @@ class Compiled(Generic[P, R]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """The method of an instance, or the function itself when taken from the class."""
-        if instance is None:
+        if instance is None or isinstance(self.__wrapped__, staticmethod):
             return self
         kind = type(instance)
         is_class = isinstance(instance, type)  # under classmethod
@@ -240,14 +240,24 @@ class Compiled(Generic[P, R]):
         return pickling.reduce(self)
 
     def clear_cache(self) -> None:
-        """Forget all specialisations, those of the derivatives too."""
+        """Forget what was traced and compiled: of the function, and of all derived from it.
+
+        At the next call it is traced anew, with what it takes from outside as that is then.
+        """
+        if self.origin is not None:
+            self.origin[0].clear_cache()
+        else:
+            self._clear()
+
+    def _clear(self) -> None:
+        self.function.clear()
         self.dispatcher.clear()
         self._chain.clear()
         self._install()
         with self._lock:
             derived = [*self._derived.values(), *self._methods.values()]
         for one in derived:
-            one.clear_cache()
+            one._clear()
 
 
 def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:
@@ -299,8 +309,11 @@ def compile(
 ) -> Any:
     """Compile a function of arrays, numbers and pytrees of them to native code.
 
-    It is traced at its first call, once for each combination of dtypes, shapes and static values.
-    Numbers from outside the function, globals and closures, are constants of the compiled code.
+    It is traced at its first call, once for each combination of dtypes, shapes and static values;
+    its value and its derivatives come from one trace. What it takes from outside its arguments
+    (globals, closures, attributes of classes, of callable objects and of static arguments, what a
+    partial holds) is read when it is traced, and frozen: pass as an argument what changes, or call
+    ``clear_cache()``. Attributes of a method's own instance are arguments.
 
     argnums: the arguments that ``.grad`` and ``.value_and_grad`` differentiate in, by position or
         name; lists of Python numbers given for them are arrays.
@@ -325,7 +338,9 @@ def compile(
     if not callable(function):
         raise ArgumentError(
             f"gradc.compile takes a function, not {function!r}",
-            remedy="write options by name: @gradc.compile(argnums=(0, 1))",
+            remedy="write @classmethod above @gradc.compile"
+            if isinstance(function, classmethod)
+            else "write options by name: @gradc.compile(argnums=(0, 1))",
         )
     target: Function
     if isinstance(function, Compiled) and not isinstance(function.function, Plain):

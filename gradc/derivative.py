@@ -33,6 +33,10 @@ class Gradient:
         chosen = as_tuple(argnums, "argnums")
         self.floats: Argnums = (*as_tuple(of.floats, "argnums"), *chosen)
 
+    def clear(self) -> None:
+        """Forget what was traced."""
+        self.of.clear()
+
     def lower(
         self,
         args: Sequence[Any],
@@ -70,9 +74,12 @@ class Gradient:
         for one in as_tuple(self.argnums, "argnums"):
             places = self.parameters.places(one, args, kwargs)
             if not places:
+                many = isinstance(one, str) and one == self.parameters.open_keywords
                 raise ArgumentError(
                     f"{self.label} differentiates in argument {one!r}, which this call has not",
-                    remedy="pass it, or choose another by argnums=",
+                    remedy=f"`**{one}` is many arguments: choose them by their own names"
+                    if many
+                    else "pass it, or choose another by argnums=",
                 )
             place = places[0]
             given = args[place] if isinstance(place, int) else kwargs[place]
@@ -95,7 +102,8 @@ class Gradient:
             return scalar(self.of.label, inner, result), None
         if type(result) is not tuple or len(result) != 2:
             raise OutputError(
-                f"has_aux=True, but {self.of.label} returned {inner.out_tree}",
+                f"has_aux=True, but {self.of.label} returned "
+                + ("one array or number" if isinstance(result, int) else str(inner.out_tree)),
                 remedy="return (value, aux): the scalar first, then what goes with it",
             )
         return scalar(self.of.label, inner, result[0]), result[1]
@@ -185,6 +193,10 @@ class Forward:
         self.arrays: Argnums = ()
         self.floats: Argnums = (0, 1)
 
+    def clear(self) -> None:
+        """Forget what was traced."""
+        self.of.clear()
+
     def lower(
         self,
         args: Sequence[Any],
@@ -224,6 +236,10 @@ class Reverse:
         self.static: Argnums = ()
         self.arrays: Argnums = ()
         self.floats: Argnums = (0, 1)
+
+    def clear(self) -> None:
+        """Forget what was traced."""
+        self.of.clear()
 
     def lower(
         self,

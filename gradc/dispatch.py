@@ -17,10 +17,10 @@ from gradc.errors import IndexingError
 from gradc.ir import interp
 from gradc.ir.graph import Graph
 from gradc.ir.types import TensorType
-from gradc.leaves import leaf_type, static_value
+from gradc.leaves import static_value
 from gradc.lowering import Function, Lowered, lower
 from gradc.native import Native, contiguous, finished
-from gradc.signature import Call, Signature, leaf_names, read
+from gradc.signature import Call, Signature, leaf_names, leaf_types, read
 from gradc.source import user_loc
 from gradc.trace import Static
 
@@ -116,11 +116,7 @@ class Dispatcher:
 
     def find(self, call: Call) -> Specialization:
         """The specialisation for a call, compiled now if it is the first of its signature."""
-        try:
-            key, static = self._key(call)
-        except TypeError:  # an unhashable leaf: say which
-            self._types(call, leaf_names(self.function.parameters, call.tree))
-            raise
+        key, _ = self._key(call)
         found = self.cache.get(key)
         if found is not None:
             return found
@@ -145,12 +141,10 @@ class Dispatcher:
             key = call.key(static)
         return key, static
 
-    def _types(self, call: Call, names: Sequence[str]) -> list[Any]:
-        return [leaf_type(leaf, name) for leaf, name in zip(call.leaves, names, strict=True)]
-
     def _add(self, call: Call, key: Hashable, static: frozenset[int]) -> None:
-        names = leaf_names(self.function.parameters, call.tree)
-        types = self._types(call, names)
+        parameters = self.function.parameters
+        names = leaf_names(parameters, call.tree)
+        types = leaf_types(parameters, call.tree, call.leaves, names)
         for k in static:
             types[k] = Static(static_value(call.leaves[k]))
         demanded: list[int] = []
@@ -159,7 +153,12 @@ class Dispatcher:
             demanded.append(leaf)
             return static_value(call.leaves[leaf])
 
-        lowered = lower(self.function, call.tree, types, names, demand)
+        try:
+            lowered = lower(self.function, call.tree, types, names, demand)
+        except Exception as error:
+            for note in self._notes(Signature(call.tree, tuple(types), names)):
+                error.add_note(note)
+            raise
         for leaf in demanded:
             self.demands[key] = leaf
             static |= {leaf}
@@ -167,6 +166,19 @@ class Dispatcher:
         signature = Signature(call.tree, tuple(types), names)
         self.add(key, signature, lowered)
         self._report(signature)
+
+    def _notes(self, signature: Signature) -> list[str]:
+        """What may have led to an error: arguments that are no numbers or arrays, or that were."""
+        parameters, before = self.function.parameters, self._latest
+        usual = before.arguments(parameters) if before else {}
+        notes = []
+        for name, (number, kind) in signature.arguments(parameters).items():
+            was = usual.get(name)
+            if not number and was is not None and was[0]:
+                notes.append(f"Argument `{name}` is {kind} here; before, it was {was[1]}.")
+            elif not number and before is None and not parameters.has_default(name):
+                notes.append(f"Argument `{name}` is {kind}: no number or array, so not traced.")
+        return notes
 
     def add(self, key: Hashable, signature: Signature, lowered: Lowered) -> None:
         """Keep a lowered call under its key."""

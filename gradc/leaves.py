@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -10,9 +11,12 @@ import numpy as np
 from gradc.errors import ArgumentError
 from gradc.ir.types import SHORT, TensorType, type_of
 from gradc.trace import Static
-from gradc.tree import LEAF, TreeDef, flatten, unflatten
+from gradc.tracer import Tracer
+from gradc.tree import LEAF, TreeDef, exact, flatten, unflatten
 
 _STATIC = "static"
+#: in place of the value in the key of what cannot be hashed
+_UNHASHABLE = "unhashable"
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -25,16 +29,37 @@ class Opaque:
         self.value = value
 
 
+class Withheld:
+    """Stands for an attribute of a method's instance that gradc cannot take: why, and a remedy."""
+
+    __slots__ = ("remedy", "what")
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what = what
+        self.remedy = remedy
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Withheld) and self.what == other.what  # which names it
+
+    def __hash__(self) -> int:
+        return hash(self.what)
+
+    def __repr__(self) -> str:
+        return "withheld"
+
+
 def leaf_key(leaf: Any) -> Hashable:
     """What the specialisation depends on in a leaf: its type, or the value of a static one."""
     kind = type(leaf)
-    if kind is np.ndarray:
+    if kind is np.ndarray or kind is np.memmap:
         dtype = leaf.dtype
         return (dtype if dtype.isnative else dtype.newbyteorder("="), leaf.shape)
     if kind is float or kind is bool or (kind is int and leaf in _INT64):
         return cast(Hashable, kind)
     if isinstance(leaf, np.generic) and not isinstance(leaf, (str, bytes)):
         return (leaf.dtype, ())
+    if isinstance(leaf, Tracer):  # its hash is an error
+        return (_STATIC, _UNHASHABLE)
     return static_key(leaf)
 
 
@@ -46,11 +71,13 @@ def static_value(leaf: Any) -> Any:
 
 
 def static_key(leaf: Any) -> Hashable:
-    """The value itself, with its type (1 is not True); floats by their digits (0.0 is not −0.0)."""
-    value = static_value(leaf)
-    if isinstance(value, (float, complex)):
-        return (_STATIC, type(value), repr(value))
-    return (_STATIC, type(value), value)
+    """The value, told apart from all that are merely equal to it (:func:`gradc.tree.exact`)."""
+    try:
+        key = (_STATIC, exact(static_value(leaf)))
+        hash(key)
+    except (TypeError, RecursionError):
+        return (_STATIC, _UNHASHABLE)
+    return key
 
 
 def leaf_type(leaf: Any, path: str) -> TensorType | Static:
@@ -61,7 +88,7 @@ def leaf_type(leaf: Any, path: str) -> TensorType | Static:
     kind = type(leaf)
     if kind in (float, bool) or (kind is int and leaf in _INT64):
         return type_of(leaf)
-    if isinstance(leaf, (str, bytes)):
+    if isinstance(leaf, (str, bytes, type, ModuleType)):
         return Static(leaf)
     if isinstance(leaf, (np.ndarray, np.generic)):
         if kind is not np.ndarray and not isinstance(leaf, (np.generic, np.memmap)):
@@ -114,12 +141,16 @@ def _check_static(leaf: Any, path: str) -> None:
 
 def _check_hash(leaf: Any, path: str) -> None:
     try:
-        hash(leaf)
-    except TypeError as error:
+        hash(exact(leaf))
+    except (TypeError, RecursionError) as error:
+        base = next((kind for kind in (dict, list, tuple) if isinstance(leaf, kind)), None)
+        plain = f"{base.__name__}({path})" if base and type(leaf) is not base else ""
+        what = f"a {type(leaf).__name__}, no plain {base.__name__}" if plain and base else ""
         raise ArgumentError(
-            f"argument `{path}` is no array or number, and as a static value it must be hashable: "
-            f"{error}",
-            remedy="pass a tuple, list, dict or dataclass of arrays, or something hashable",
+            f"argument `{path}` is {what or 'no array or number'}, and as a static value it must "
+            f"be hashable: {error}",
+            remedy=plain or "pass a tuple, list, dict or dataclass of arrays, or something "
+            "hashable",
         ) from None
 
 

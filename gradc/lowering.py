@@ -11,15 +11,18 @@ so that a derivative can hand on a part of its arguments.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Protocol
+
+import numpy as np
 
 from gradc.context import current
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph
 from gradc.ir.types import F64, I64, TensorType
-from gradc.leaves import leaf_type, static_value
-from gradc.signature import Argnums, Call, Parameters, as_tuple, leaf_names, read
+from gradc.leaves import leaf_type, static_key, static_value
+from gradc.signature import Argnums, Call, Parameters, as_tuple, leaf_names, leaf_types, read
 from gradc.trace import NeedsStatic, Static, trace
 from gradc.tracer import Tracer, fresh
 from gradc.tree import TreeDef, flatten, unflatten
@@ -71,7 +74,7 @@ class Lowered:
         """The graph as it was traced, before any differentiation."""
         return self.graph if self.of is None else self.of.traced
 
-    @property
+    @cached_property
     def primal(self) -> Graph:
         """What is differentiated: a traced graph in its stable forms, a derivative as it is."""
         if self.of is not None:
@@ -135,9 +138,16 @@ class Function(Protocol):
         Raises NeedsStatic with such a position, and what :mod:`gradc.errors` has.
         """
 
+    def clear(self) -> None:
+        """Forget what was traced."""
+
 
 class Plain:
-    """A Python function, lowered by tracing it."""
+    """A Python function, lowered by tracing it: once for a signature, whatever is derived of it.
+
+    So a value and its gradient are those of the same function, though what it takes from outside
+    may have changed between.
+    """
 
     def __init__(
         self,
@@ -152,6 +162,17 @@ class Plain:
         self.arrays: Argnums = as_tuple(arrays, "argnums")
         self.floats: Argnums = ()
         self.parameters.check(self.static, "static_argnums")
+        self._lock = threading.RLock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was traced."""
+        with self._lock:
+            self._lowered: dict[Hashable, Lowered] = {}
+            # the leaves whose values were asked for, and those by which a trace then succeeded:
+            # these begin as static from then on
+            self._asked: set[str] = set()
+            self._needed: set[str] = set()
 
     def lower(
         self,
@@ -160,17 +181,54 @@ class Plain:
         types: LeafTypes,
         names: Sequence[str],
     ) -> Lowered:
-        """Trace the function."""
+        """Trace the function, unless it was for these types before."""
         chosen, tree = flatten((tuple(args), dict(kwargs)))
         given = [types[k] for k in chosen]
+        if current() is not None:  # what it is then may depend on the enclosing trace
+            return self._trace(tree, chosen, given)
+        key = _trace_key(tree, chosen, given)
+        with self._lock:
+            if key not in self._lowered:
+                names = leaf_names(self.parameters, tree)
+                for k, type_, name in zip(chosen, given, names, strict=True):
+                    if name in self._needed and _may_be_static(type_):
+                        raise NeedsStatic(k)
+                self._lowered[key] = self._trace(tree, chosen, given)
+                static = {
+                    name for name, type_ in zip(names, given, strict=True)
+                    if isinstance(type_, Static)
+                }
+                self._needed |= self._asked & static
+            return self._lowered[key]
+
+    def keep(self, tree: TreeDef, types: LeafTypes, lowered: Lowered) -> None:
+        """Take a call with these leaves as traced."""
+        with self._lock:
+            self._lowered[_trace_key(tree, range(len(types)), types)] = lowered
+            for name, type_ in zip(leaf_names(self.parameters, tree), types, strict=True):
+                if isinstance(type_, Static) and isinstance(type_.value, (int, np.generic)):
+                    self._needed.add(name)
+
+    def _trace(self, tree: TreeDef, chosen: Sequence[int], given: LeafTypes) -> Lowered:
+        names = leaf_names(self.parameters, tree)
         try:
-            traced = trace(
-                self.python, tree, given, [names[k] for k in chosen], name=identifier(self.label)
-            )
+            traced = trace(self.python, tree, given, names, name=identifier(self.label))
         except NeedsStatic as request:
+            self._asked.add(names[request.leaf])
             raise NeedsStatic(chosen[request.leaf]) from None
-        leaves = [k for k in chosen if not isinstance(types[k], Static)]
+        leaves = [
+            k for k, type_ in zip(chosen, given, strict=True) if not isinstance(type_, Static)
+        ]
         return Lowered(traced.graph, traced.out_tree, (*leaves, *traced.captures))
+
+
+def _trace_key(tree: TreeDef, chosen: Sequence[int], given: LeafTypes) -> Hashable:
+    kinds = [static_key(type_.value) if isinstance(type_, Static) else type_ for type_ in given]
+    return tree, tuple(chosen), tuple(kinds)
+
+
+def _may_be_static(type_: TensorType | Static) -> bool:
+    return isinstance(type_, TensorType) and not type_.shape and type_.dtype.kind in "biu"
 
 
 def identifier(label: str) -> str:
@@ -211,10 +269,7 @@ def inline(function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -
     )
     leaves = _floats(function, call)
     names = leaf_names(function.parameters, call.tree)
-    types = [
-        leaf.type if isinstance(leaf, Tracer) else leaf_type(leaf, name)
-        for leaf, name in zip(leaves, names, strict=True)
-    ]
+    types = leaf_types(function.parameters, call.tree, leaves, names, _type_of)
 
     def demand(leaf: int) -> Any:
         given = leaves[leaf]
@@ -233,6 +288,10 @@ def inline(function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -
             operands.append(ops.const(context.builder, given, type_.dtype))
     results = context.builder.splice(lowered.graph, operands)
     return unflatten(lowered.out_tree, [fresh(value) for value in results])
+
+
+def _type_of(leaf: Any, name: str) -> TensorType | Static:
+    return leaf.type if isinstance(leaf, Tracer) else leaf_type(leaf, name)
 
 
 def _floats(function: Function, call: Call) -> list[Any]:

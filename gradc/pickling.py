@@ -132,7 +132,10 @@ def _fill(dispatcher: Dispatcher, state: _State) -> None:
     entries, demands = state
     dispatcher.demands.update(demands)
     for key, signature, graph in entries:
-        dispatcher.add(key, signature, _from_text(graph))
+        lowered = _from_text(graph)
+        dispatcher.add(key, signature, lowered)
+        if isinstance(dispatcher.function, Plain):
+            dispatcher.function.keep(signature.tree, signature.types, lowered)
 
 
 def _compile(python: Callable[..., Any], argnums: Any, has_aux: bool, static: Any) -> Any:

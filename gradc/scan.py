@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from gradc.tree import exact
+
 #: the most calls that a function remembers in this way
 MANY = 256
 
@@ -38,7 +40,10 @@ def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
     if kind is tuple or kind is list:
         return (kind, *[scan(child, leaves, keys) for child in value])
     if kind is dict:
-        return (kind, *value, *[scan(child, leaves, keys) for child in value.values()])
+        names = tuple(value)
+        if any(type(name) is not str for name in names):
+            keys.append(exact(names))
+        return (kind, *names, *[scan(child, leaves, keys) for child in value.values()])
     if kind is float:
         leaves.append(value)
         keys.append(kind)
@@ -53,8 +58,8 @@ def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
     if isinstance(value, np.generic):
         leaves.append(value)
         keys.append(value.dtype)
-        if value.dtype.kind in _COUNTING:
-            keys.append(value)
+        if value.dtype.kind != "f":
+            keys.append(exact(value))
         return 0
     raise Unusual
 
@@ -65,6 +70,6 @@ def remembered(args: tuple[Any, ...]) -> tuple[Hashable, list[Any]] | None:
     keys: list[Any] = []
     try:
         structure = scan(args, leaves, keys)
-    except Unusual:
+    except (Unusual, RecursionError):
         return None
     return (structure, *keys), leaves

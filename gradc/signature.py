@@ -12,18 +12,22 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from gradc.errors import ArgumentError
 from gradc.ir.types import TensorType
 from gradc.leaves import (
     Opaque,
+    Withheld,
     as_differentiable,
     describe,
     leaf_key,
+    leaf_type,
     numbers_as_arrays,
     static_key,
 )
 from gradc.trace import Static
-from gradc.tree import TreeDef, flatten, paths
+from gradc.tree import DEEPEST, TreeDef, flatten, paths
 
 #: parameters chosen by position or name, as ``argnums`` and ``static_argnums`` take them
 Argnums = int | str | Sequence[int | str]
@@ -49,7 +53,7 @@ class Parameters:
         ]
         self.keyword_only = [p.name for p in params if p.kind is p.KEYWORD_ONLY]
         self.rest = next((p.name for p in params if p.kind is p.VAR_POSITIONAL), None)
-        self.open_keywords = any(p.kind is p.VAR_KEYWORD for p in params)
+        self.open_keywords = next((p.name for p in params if p.kind is p.VAR_KEYWORD), None)
         #: the first parameter, where it is a method's instance given as a dict of attributes
         self.state: str | None = None
         # NumPy's functions tell a default from the same value given.
@@ -87,6 +91,11 @@ class Parameters:
             return self.positional[place]
         return f"{self.rest or 'args'}[{place - len(self.positional)}]"
 
+    def has_default(self, name: str) -> bool:
+        """Whether a parameter has a default, so that it may be something else than usual."""
+        known = self.signature.parameters if self.signature else {}
+        return name in known and known[name].default is not inspect.Parameter.empty
+
     def check(self, argnums: Argnums, option: str) -> None:
         """Raise ValueError or TypeError for argnums that can name no parameter."""
         if self.signature is None:
@@ -94,9 +103,15 @@ class Parameters:
         many = self.rest is not None
         for one in as_tuple(argnums, option):
             if isinstance(one, str):
-                known = one in self.positional or one in self.keyword_only or self.open_keywords
+                named = one in self.positional or one in self.keyword_only
+                known = named or self.open_keywords is not None
             else:
                 known = many or -len(self.positional) <= one < len(self.positional)
+            if not known and one == self.rest:
+                raise ArgumentError(
+                    f"{option}={one!r}: `*{one}` of {self.name}{self.signature} is many arguments",
+                    remedy=f"choose them by position: {len(self.positional)} is the first",
+                )
             if not known:
                 raise ArgumentError(
                     f"{option}={one!r} names no parameter of {self.name}{self.signature}",
@@ -165,6 +180,20 @@ class Signature:
         pairs = zip(self.names, self.types, strict=True)
         return ", ".join(f"{name}: {describe(type_)}" for name, type_ in pairs)
 
+    def arguments(self, parameters: Parameters) -> dict[str, tuple[bool, str]]:
+        """What each argument is, and whether it holds numbers: it is not None, or like a str."""
+        kinds = iter(self.types)
+        positional, named = self.tree.children
+        places: list[Place] = [*range(len(positional.children)), *named.keys]
+        found = {}
+        for place, child in zip(places, positional.children + named.children, strict=True):
+            types = [next(kinds) for _ in range(child.num_leaves)]
+            lone = child.kind is None
+            number = not _is_odd(types[0]) if lone else child.kind is not type(None)
+            text = describe(types[0]) if lone else f"the structure {child}"
+            found[parameters.argument_name(place)] = (number, text if types else str(child))
+        return found
+
     def changes(self, before: Signature) -> dict[str, str]:
         """Which leaves differ, and how: ``{"x": "from f64[3] to f64[4]"}``."""
         old = dict(zip(before.names, before.types, strict=True))
@@ -175,6 +204,10 @@ class Signature:
             if was != now:
                 out[name] = f"from {was} to {now}"
         return out
+
+
+def _is_odd(type_: TensorType | Static) -> bool:
+    return isinstance(type_, Static) and not isinstance(type_.value, (int, float, np.generic))
 
 
 def read(
@@ -194,12 +227,32 @@ def read(
     bound, named = parameters.bind(args, kwargs)
     if static != ():
         _change(parameters, static, bound, named, Opaque)
-    leaves, tree = flatten((tuple(bound), named))
+    try:
+        leaves, tree = flatten((tuple(bound), named))
+    except ArgumentError:
+        raise _too_deep(parameters, bound, named) from None
     if any(type(leaf) is int or type(leaf) is float for leaf in leaves):
         _change(parameters, floats, bound, named, as_differentiable)
         _change(parameters, arrays, bound, named, numbers_as_arrays)
         leaves, tree = flatten((tuple(bound), named))
     return Call(tree, leaves, tuple(map(leaf_key, leaves)))
+
+
+def _too_deep(
+    parameters: Parameters, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> ArgumentError:
+    """The error for a call whose arguments cannot be taken apart, naming the first of those."""
+    given: list[tuple[Place, Any]] = [*enumerate(args), *kwargs.items()]
+    for place, value in given:
+        try:
+            flatten(((value,),))  # as deep as among the arguments
+        except ArgumentError as error:
+            name = parameters.argument_name(place)
+            return ArgumentError(
+                f"argument `{name}` is nested more than {DEEPEST - 2} deep, or contains itself",
+                remedy=error.remedy,
+            )
+    return ArgumentError(f"the arguments of {parameters.name} are nested too deeply")
 
 
 def _change(
@@ -230,3 +283,27 @@ def leaf_names(parameters: Parameters, tree: TreeDef) -> tuple[str, ...]:
     for name, child in zip(named.keys, named.children, strict=True):
         names += paths(child, name)
     return tuple(names)
+
+
+def leaf_types(
+    parameters: Parameters,
+    tree: TreeDef,
+    leaves: Sequence[Any],
+    names: Sequence[str],
+    type_of: Callable[[Any, str], TensorType | Static] = leaf_type,
+) -> list[TensorType | Static]:
+    """How the leaves of a call are traced, each as ``type_of`` has it.
+
+    What gradc cannot take is withheld where it belongs to a method's instance, since the method
+    may not use it. Raises ArgumentError for any other.
+    """
+    optional = tree.children[0].children[0].num_leaves if parameters.state is not None else 0
+    types: list[TensorType | Static] = []
+    for k, (leaf, name) in enumerate(zip(leaves, names, strict=True)):
+        try:
+            types.append(type_of(leaf, name))
+        except ArgumentError as error:
+            if k >= optional:
+                raise
+            types.append(Static(Withheld(error.what, error.remedy)))
+    return types

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+
+from gradc.errors import ArgumentError
+
+#: how deep structures may be nested; one that contains itself is deeper than any
+DEEPEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +26,13 @@ class TreeDef:
 
     ``kind`` is the container's type, or None for a leaf; ``keys`` are the keys of a dict or the
     names of fields; dicts keep their order of insertion, which belongs to the structure.
+    ``marks`` tell apart keys that are equal without being the same, as 1 and True are.
     """
 
     kind: type | None = None
     keys: tuple[Any, ...] = ()
     children: tuple[TreeDef, ...] = ()
+    marks: Hashable = None
 
     @property
     def num_leaves(self) -> int:
@@ -78,20 +87,56 @@ def _take_apart(value: Any) -> tuple[type, tuple[Any, ...], Iterable[Any]] | Non
 
 
 def flatten(value: Any) -> tuple[list[Any], TreeDef]:
-    """The leaves of a pytree, in order, and its structure."""
+    """The leaves of a pytree, in order, and its structure.
+
+    Raises ArgumentError for one that contains itself, or is nested too deeply.
+    """
     leaves: list[Any] = []
-    return leaves, _flatten(value, leaves)
+    return leaves, _flatten(value, leaves, DEEPEST)
 
 
-def _flatten(value: Any, leaves: list[Any]) -> TreeDef:
+def _flatten(value: Any, leaves: list[Any], deeper: int) -> TreeDef:
     if value is None:
         return _NONE
     parts = _take_apart(value)
     if parts is None:
         leaves.append(value)
         return LEAF
+    if not deeper:
+        raise ArgumentError(
+            f"a structure is nested more than {DEEPEST} deep, or contains itself",
+            remedy="put the numbers into arrays, or the arrays into one flat list or dict",
+        )
     kind, keys, children = parts
-    return TreeDef(kind, keys, tuple(_flatten(child, leaves) for child in children))
+    inner = tuple([_flatten(child, leaves, deeper - 1) for child in children])
+    odd = keys and issubclass(kind, dict) and any(type(key) is not str for key in keys)
+    return TreeDef(kind, keys, inner, exact(keys) if odd else None)
+
+
+def exact(value: Any) -> Hashable:
+    """A key that is equal only for the same value of the same type.
+
+    1, 1.0 and True differ, and so do 0.0 and −0.0, in tuples, frozen sets and dataclasses too;
+    a NaN is the same as another.
+    """
+    kind = type(value)
+    if kind is int or kind is bool or kind is str:
+        return (kind, value)
+    if isinstance(value, np.generic) and not isinstance(value, (str, bytes)):
+        return (kind, value.dtype, value.tobytes())
+    if isinstance(value, float):
+        return (kind, float.hex(value))
+    if isinstance(value, complex):
+        return (kind, float.hex(value.real), float.hex(value.imag))
+    if isinstance(value, tuple):
+        return (kind, *map(exact, value))
+    if isinstance(value, frozenset):
+        return (kind, frozenset(map(exact, value)))
+    if _is_dataclass(value) and kind.__eq__ is not vars(object)["__eq__"]:
+        compared = [f.name for f in dataclasses.fields(value) if f.compare]
+        hash(value)  # fails for one that can change
+        return (kind, *[exact(getattr(value, name)) for name in compared])
+    return (kind, value)
 
 
 def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:

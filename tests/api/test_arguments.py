@@ -64,6 +64,15 @@ def test_layouts(x):
         assert gradient.flags.writeable and gradient.flags.c_contiguous
 
 
+def test_arrays_mapped_from_files(tmp_path):
+    np.arange(4.0).tofile(tmp_path / "data")
+    x = np.memmap(tmp_path / "data", dtype=float)
+    f = gradc.compile(lambda p: np.sum(p["x"] ** 2))
+    for _ in range(3):
+        assert f({"x": x}) == f({"x": np.arange(4.0)}) == 14.0
+        assert f.grad({"x": x})["x"].tolist() == [0.0, 2.0, 4.0, 6.0]
+
+
 def test_layouts_share_a_specialisation():
     seen = []
 

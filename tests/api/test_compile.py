@@ -37,9 +37,9 @@ def test_a_signature_is_traced_once():
     x = np.ones(3)
     for _ in range(3):
         f(x), f(x, 3), f(x=x), f.grad(x), f.value_and_grad(x, n=5)
-    assert len(traces) == 3  # value, gradient, both
+    assert len(traces) == 1
     f(np.ones(4)), f(x.astype(np.float32)), f(1.0), f(x, 2.0)
-    assert len(traces) == 7
+    assert len(traces) == 5
 
 
 def test_functional_forms_share_their_specialisations():
@@ -53,7 +53,7 @@ def test_functional_forms_share_their_specialisations():
         assert gradc.grad(f)(3.0) == 6.0
         gradc.jvp(f, (3.0,), (1.0,))
         gradc.vjp(f, 3.0)
-    assert next(traces) == 3  # gradient, jvp, value; pulling back was not asked for
+    assert next(traces) == 1
 
 
 def test_clear_cache():
@@ -61,7 +61,7 @@ def test_clear_cache():
     f(1.0), f.grad(1.0)
     f.clear_cache()
     f(1.0), f.grad(1.0)
-    assert len(traces) == 4
+    assert len(traces) == 2
 
 
 def test_no_trace_is_repeated_when_jit_is_switched():

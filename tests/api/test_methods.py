@@ -149,3 +149,74 @@ def test_methods_must_not_set_attributes():
 def test_pickle_of_a_method():
     model = Model(np.array([1.0, 3.0]))
     assert pickle.loads(pickle.dumps(model.energy))(np.ones(2)) == 10
+
+
+class Logged:
+    """An instance with an attribute that no argument can be."""
+
+    def __init__(self):
+        self.w = np.ones(2)
+        self.seen = {1}
+        self.nested = {"w": np.ones(2), "seen": {2}}
+
+    @gradc.compile
+    def total(self, x):
+        return np.sum(self.w * x)
+
+    @gradc.compile
+    def used(self, x):
+        return x * len(self.seen)
+
+    @gradc.compile
+    def inside(self, x):
+        return x * len(self.nested["seen"])
+
+    @gradc.compile
+    def looked_for(self, x):
+        return x if hasattr(self, "seen") else -x
+
+    @gradc.compile
+    def replaced(self, x):
+        self.seen = None
+        return x
+
+
+def test_attributes_that_are_not_used_may_be_anything():
+    one = Logged()
+    for seen in ({1}, {2, 3}, np.ma.ones(2), 1j, {4}):
+        one.seen = seen
+        for _ in range(2):
+            assert one.total(np.ones(2)) == 2.0
+            assert one.total.grad(np.ones(2)).tolist() == [1.0, 1.0]
+    assert isinstance(one.total(np.ones(2)), float)
+    one.w = np.zeros(2)
+    assert one.total(np.ones(2)) == 0.0
+
+
+@pytest.mark.parametrize("name", ["used", "looked_for", "replaced"])
+def test_attributes_that_are_used_must_be_arguments(name):
+    one = Logged()
+    for method in (getattr(one, name), getattr(one, name).grad):
+        with pytest.raises(gradc.GradcError, match="`self.seen` is no array or number"):
+            method(1.0)
+    with pytest.raises(gradc.GradcError, match=r"`self.nested\['seen'\]` is no array or number"):
+        one.inside(1.0)
+
+
+def test_static_methods():
+    class Tools:
+        @gradc.compile
+        @staticmethod
+        def twice(x):
+            return x * 2
+
+        @staticmethod
+        @gradc.compile
+        def thrice(x):
+            return x * 3
+
+    for tools in (Tools, Tools()):
+        assert tools.twice(2.0) == 4.0 and tools.twice.grad(2.0) == 2.0
+        assert tools.thrice(2.0) == 6.0
+    with pytest.raises(gradc.GradcError, match="@classmethod above @gradc.compile"):
+        gradc.compile(classmethod(lambda kind, x: x))
