@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class StaticRequest(BaseException):
     """The value of argument ``leaf`` of ``context`` is needed while tracing.
 
-    No Exception, so that a user's ``except Exception`` does not swallow it.
+    No Exception, so that a user's ``except Exception`` does not swallow it; what does swallow it,
+    such as a bare ``except``, is seen when the trace ends.
     """
 
     def __init__(self, context: Context, leaf: int) -> None:
@@ -39,6 +40,9 @@ class Context:
         self.leaf_of: dict[int, int] = {}
         #: id of an input -> the Tracer of an enclosing trace that it is
         self.source_of: dict[int, Tracer] = {}
+        #: the first request and the first error of this trace: user code may have caught them
+        self.request: StaticRequest | None = None
+        self.failure: Exception | None = None
         self._inputs: dict[tuple[int, int], Value] = {}
 
     @property
@@ -74,7 +78,9 @@ class Context:
             return
         for i in sorted(inputs):
             if i in self.leaf_of:
-                raise StaticRequest(self, self.leaf_of[i])
+                request = StaticRequest(self, self.leaf_of[i])
+                self.request = self.request or request
+                raise request
             outer = self.source_of[i].cell
             assert outer.trace is not None and outer.value is not None
             outer.trace.ask_static(outer.value)

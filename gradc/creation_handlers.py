@@ -82,10 +82,11 @@ def array(original: Any, args: Args, kwargs: Kwargs) -> Any:
     source: Any = given.get("object")
     dtype = given.get("dtype")
     if not has_tracers(source):
-        return _own(original(*args, **kwargs))
+        return _made(original(*args, **kwargs), source)
     _refuse_objects(dtype)
     out = _as_array(source, dtype)
-    if out is source and given.get("copy", True):
+    mode = given.get("copy", True)
+    if out is source and mode not in (None, False, np._CopyMode.IF_NEEDED, np._CopyMode.NEVER):
         out = out.copy()
     rank = kwargs.get("ndmin", 0)
     return out.reshaped((1,) * (rank - out.ndim) + out.shape) if rank > out.ndim else out
@@ -98,7 +99,11 @@ def as_array(original: Any, args: Args, kwargs: Kwargs) -> Any:
     if has_tracers(source):
         _refuse_objects(dtype)
         return _as_array(source, dtype)
-    result = original(*args, **kwargs)
+    return _made(original(*args, **kwargs), source)
+
+
+def _made(result: Any, source: Any) -> Any:
+    """An array made of ``source``: where it is no copy, it is from outside like that."""
     if isinstance(source, np.ndarray) and np.may_share_memory(result, source):
         return result
     return _own(result)
@@ -184,6 +189,7 @@ _UFUNC_OF = {
     "copysign": np.copysign, "degrees": np.degrees, "radians": np.radians, "isnan": np.isnan,
     "isinf": np.isinf, "isfinite": np.isfinite,
 }  # fmt: skip
+_OF_INTEGERS = frozenset("factorial comb perm gcd lcm isqrt".split())
 _TO_INTEGER = {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
 
 
@@ -213,6 +219,8 @@ def mathematics(original: Any, args: Args, kwargs: Kwargs) -> Any:
     if all(t.is_constant for t in given):
         return original(*plain(args), **plain(kwargs))
     name = original.__name__
+    if name in _OF_INTEGERS:
+        return original(*(x.__index__() if isinstance(x, Tracer) else x for x in args))
     if name in ("fsum", "prod", "sumprod", "dist", "hypot"):
         return _of_many(name, args, kwargs)
     numbers = [_number(x) for x in args]

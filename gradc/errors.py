@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc.context import contexts
 from gradc.ir.graph import Loc
 from gradc.source import user_loc
 
@@ -20,7 +21,12 @@ class GradcError(Exception):
 
     what: what happened. where: the user's line (found if not given). types: the values involved, as
     text. remedy: one way out.
+
+    An error that plain NumPy would not have raised is *final*: the trace under way fails, though
+    the user's program may catch it, for what it does then is not what it would do on arrays.
     """
+
+    final = False
 
     def __init__(
         self, what: str, *, where: Loc | None = None, types: Iterable[Any] = (), remedy: str = ""
@@ -30,6 +36,9 @@ class GradcError(Exception):
         self.where = where or user_loc()
         self.types = tuple(str(t) for t in types)
         self.remedy = remedy
+        if self.final:
+            for context in contexts():
+                context.failure = context.failure or self
 
     def __str__(self) -> str:
         lines = [self.what]
@@ -46,6 +55,8 @@ class GradcError(Exception):
 class TracerError(GradcError, TypeError):
     """Python asked a traced value for a number that is known only when the compiled code runs."""
 
+    final = True
+
 
 class TracerBoolError(TracerError, ValueError):
     """The truth of a traced value was asked for: ``if``, ``while``, ``and``, ``or``, ``not``."""
@@ -61,6 +72,8 @@ class LeakedTracerError(TracerError):
 
 class UnsupportedError(GradcError, NotImplementedError, TypeError):
     """A NumPy function, method or option that gradc does not trace."""
+
+    final = True
 
 
 class DTypeError(GradcError, TypeError):
@@ -86,9 +99,13 @@ class AxisError(GradcError, np.exceptions.AxisError):
 class ReadOnlyError(GradcError, ValueError):
     """A write that the function's result would lose: to an argument or to an array from outside."""
 
+    final = True
+
 
 class RandomError(GradcError, TypeError):
     """Random numbers were drawn while tracing: they would be frozen into the compiled code."""
+
+    final = True
 
 
 class OutputError(GradcError, TypeError):

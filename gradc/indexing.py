@@ -213,6 +213,8 @@ def read(t: Tracer, index: Any) -> Any:
     """``t[index]``: a view for a basic index, a new array for an advanced one."""
     if t.is_constant:
         known = _array_index(t, index)
+        if known is not None and current() is None:
+            return t.array()[known]
         if known is not None:
             return _read_constant(t, known, index)
     p = plan(index, t.shape)
@@ -271,7 +273,8 @@ def write(t: Tracer, index: Any, new: Any) -> None:
                             remedy="np.array(x) makes an array of it")
     new = operand(new)
     _check_cast(t, new)
-    if t.is_constant and not is_traced(new) and t.context is current() and not t.cell.guard:
+    own = current() is None or t.context is current()
+    if t.is_constant and not is_traced(new) and own and not t.cell.guard:
         known = _array_index(t, index)
         if known is not None:
             t.array()[known] = new.array() if isinstance(new, Tracer) else new

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 class MissingAttribute(UnsupportedError, AttributeError):
     """An attribute that NumPy's arrays have and traced ones have not."""
+
+    final = False  # hasattr and getattr with a default ask
 
 
 def _call(func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -31,6 +32,8 @@ def _shape_arguments(args: tuple[Any, ...]) -> Any:
 
 class Methods:
     """The methods and attributes of an array."""
+
+    __slots__ = ()
 
     shape: Shape
     dtype: np.dtype[Any]
@@ -68,8 +71,14 @@ class Methods:
         return _call(np.zeros_like, self)
 
     @property
-    def flat(self) -> Iterator[Any]:
-        return iter(_call(np.ravel, self))
+    def flat(self) -> Any:
+        from gradc.flat import Flat
+
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, values: Any) -> None:
+        self.flat[:] = values
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Any:
         return _call(np.reshape, self, _shape_arguments(shape), order=order, copy=copy)
@@ -187,6 +196,11 @@ class Methods:
     conjugate = conj
 
     def __getattr__(self, name: str) -> Any:
+        from gradc.attributes import of_a_known_value
+
+        found = of_a_known_value(self, name)
+        if found is not None:
+            return found[0]
         if not name.startswith("_") and hasattr(np.ndarray, name):
             raise MissingAttribute(
                 f"the attribute .{name} of an array is not supported while tracing",

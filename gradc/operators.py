@@ -35,6 +35,29 @@ def _reflected(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:
     return method
 
 
+def _equality(ufunc: np.ufunc, against_none: bool) -> Callable[[Any, Any], Any]:
+    """An array is compared with None element by element, a scalar is not."""
+    compare = _binary(ufunc)
+
+    def method(self: Any, other: Any) -> Any:
+        if other is None and not self.is_scalar:
+            return np.full_like(self, against_none, dtype=bool)
+        return compare(self, other)
+
+    return method
+
+
+def _power(power: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """``**``, and pow(x, y, z), which is for integers that are known."""
+
+    def method(self: Any, other: Any, modulus: Any = None) -> Any:
+        if modulus is None:
+            return power(self, other)
+        return pow(*(x.__index__() for x in (self, other, modulus)))
+
+    return method
+
+
 def _unary(ufunc: np.ufunc) -> Callable[[Any], Any]:
     return lambda self: _apply(ufunc, self)
 
@@ -63,6 +86,8 @@ def _multiplied(multiply: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
 class Operators:
     """The operators of an array."""
 
+    __slots__ = ()
+
     __add__, __radd__, __iadd__ = (f(np.add) for f in (_binary, _reflected, _in_place))
     __sub__, __rsub__, __isub__ = (f(np.subtract) for f in (_binary, _reflected, _in_place))
     __mul__, __rmul__, __imul__ = (
@@ -75,7 +100,9 @@ class Operators:
         f(np.floor_divide) for f in (_binary, _reflected, _in_place)
     )
     __mod__, __rmod__, __imod__ = (f(np.remainder) for f in (_binary, _reflected, _in_place))
-    __pow__, __rpow__, __ipow__ = (f(np.power) for f in (_binary, _reflected, _in_place))
+    __pow__, __rpow__, __ipow__ = (
+        _power(f(np.power)) for f in (_binary, _reflected, _in_place)
+    )
     __matmul__, __rmatmul__, __imatmul__ = (
         f(np.matmul) for f in (_binary, _reflected, _in_place)
     )
@@ -92,8 +119,7 @@ class Operators:
     __lt__, __le__, __gt__, __ge__ = (
         _binary(f) for f in (np.less, np.less_equal, np.greater, np.greater_equal)
     )
-    __eq__, __ne__ = _binary(np.equal), _binary(np.not_equal)
-    __hash__ = None  # type: ignore[assignment]
+    __eq__, __ne__ = _equality(np.equal, False), _equality(np.not_equal, True)
     __neg__, __pos__, __abs__, __invert__ = (
         _unary(f) for f in (np.negative, np.positive, np.absolute, np.invert)
     )

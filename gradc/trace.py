@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,13 @@ import gradc.numpy_api  # noqa: F401  (registers the functions)
 from gradc.cells import Cell
 from gradc.context import Context, StaticRequest, contexts, current
 from gradc.creation import unwrapped, wrappers
-from gradc.errors import GradcError, LeakedTracerError, OutputError, ShapeError
+from gradc.errors import (
+    GradcError,
+    LeakedTracerError,
+    OutputError,
+    ReadOnlyError,
+    ShapeError,
+)
 from gradc.ir.graph import PRIMAL, Graph, Loc, Value
 from gradc.ir.ops import Op
 from gradc.ir.types import TensorType
@@ -75,7 +82,9 @@ def trace(
     watch = Watch(function, (args, kwargs))
     with wrappers(function), _active(context):
         result = function(*args, **kwargs)
-        watch.check(next(iter(_definition(function)), None))
+        where = next(iter(_definition(function)), None)
+        watch.check(where)
+        _check_containers((args, kwargs), unflatten(in_tree, given), in_tree, names, where)
         out_leaves, out_tree = flatten(result)
         places = paths(out_tree, "result")
         values = [_output(leaf, place) for leaf, place in zip(out_leaves, places, strict=True)]
@@ -98,21 +107,30 @@ def _active(context: Context) -> Iterator[None]:
     stack.append(context)
     try:
         yield
+        _raise_remembered(context)
     except StaticRequest as request:
         if request.context is context:
             raise NeedsStatic(request.leaf) from None
         raise
-    except ValueError as error:
-        # NumPy says this of any object with a length that will not turn into a number, over our
-        # error.
-        cause = error.__cause__
-        if "setting an array element with a sequence" not in str(error) or cause is None:
-            raise
-        if isinstance(cause, StaticRequest) and cause.context is context:
-            raise NeedsStatic(cause.leaf) from None
-        raise cause from None
+    except Exception as error:
+        # A request or an error of ours may have been caught, or replaced, as by NumPy with
+        # "setting an array element with a sequence": what came of it is no result.
+        if context.request is not None or not isinstance(error, GradcError):
+            _raise_remembered(context)
+        if isinstance(error, TypeError) and not isinstance(error, GradcError) and len(stack) == 1:
+            # Where only Python's own int will do (a deque's length), no request could be made.
+            for leaf in context.leaf_of.values():
+                raise NeedsStatic(leaf) from None
+        raise
     finally:
         stack.remove(context)
+
+
+def _raise_remembered(context: Context) -> None:
+    if context.request is not None:
+        raise NeedsStatic(context.request.leaf) from None
+    if context.failure is not None:
+        raise context.failure from None
 
 
 def _argument(context: Context, leaf: TensorType | Static, name: str, position: int) -> Any:
@@ -127,12 +145,56 @@ def _argument(context: Context, leaf: TensorType | Static, name: str, position: 
     return Tracer(cell, leaf.shape, leaf.dtype, weak=leaf.weak, is_scalar=not leaf.shape)
 
 
+def _check_containers(
+    arguments: Any, before: Any, tree: TreeDef, names: Sequence[str], where: Loc | None
+) -> None:
+    """Raise ReadOnlyError if a list, dict or dataclass among the arguments was changed.
+
+    ``before`` is what they were: equal containers of the same leaves.
+    """
+    todo = [(arguments, before, tree, 0)]
+    while todo:
+        now, was, node, first = todo.pop()
+        if now is was:
+            continue
+        same = type(now) is type(was) and node.kind is not None
+        if same and isinstance(now, dict):
+            same = list(now) == list(was)
+        parts, parts_before = (_parts(x) for x in (now, was)) if same else ([], [])
+        if not same or len(parts) != len(parts_before):
+            name = names[first] if node.num_leaves else ""
+            raise ReadOnlyError(
+                f"the argument {name or '(an empty list or dict)'} was changed, or what holds it: "
+                "an element was added, removed or replaced, which would happen only while "
+                "tracing; the caller would not see it",
+                where=where,
+                remedy="copy the list, dict or dataclass first, and return what is new",
+            )
+        for triple in zip(parts, parts_before, node.children, strict=True):
+            todo.append((*triple, first))
+            first += triple[2].num_leaves
+
+
+def _parts(container: Any) -> list[Any]:
+    """The children of a container, in the order of its tree."""
+    if isinstance(container, dict):
+        return list(container.values())
+    if isinstance(container, (tuple, list)):
+        return list(container)
+    return [getattr(container, field.name) for field in dataclasses.fields(container)]
+
+
 def _output(leaf: Any, place: str) -> Value:
     if isinstance(leaf, Tracer):
         return leaf.value
     if isinstance(leaf, (bool, int, float, np.number, np.bool_, np.ndarray)):
         try:
             return as_tracer(leaf).value
+        except OverflowError as error:
+            raise OutputError(
+                f"{place} is {leaf}: no 64 bits hold it",
+                types=["int"], remedy="return it as a float",
+            ) from error
         except GradcError:
             pass
     kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__

@@ -7,8 +7,8 @@ computed by NumPy, at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, cast
+from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,37 +23,28 @@ from gradc.cells import (
     write_back,
 )
 from gradc.context import Context, contexts, current
-from gradc.errors import (
-    GradcError,
-    LeakedTracerError,
-    ReadOnlyError,
-    ShapeError,
-    TracerBoolError,
-    TracerError,
-    TracerIndexError,
-)
+from gradc.conversions import MAKE_INSIDE as MAKE_INSIDE
+from gradc.conversions import Conversions
+from gradc.conversions import describe as describe
+from gradc.errors import CastingError, LeakedTracerError, ReadOnlyError, ShapeError
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.ops import Op
-from gradc.ir.types import SHORT, Shape, TensorType
+from gradc.ir.types import Shape, TensorType
 from gradc.methods import Methods
 from gradc.operators import Operators
 
 Array = np.ndarray[Any, Any]
 
-MAKE_INSIDE = (
-    "make the array inside the traced function with np.zeros, np.array, ... (called as np.zeros), "
-    "and turn an array from outside into one with np.array(a)"
-)
 
-
-class Tracer(Operators, Methods):
+class Tracer(Conversions, Operators, Methods):
     """An array or scalar of a trace.
 
     shape, dtype: as of an array. weak: it stands for a Python number (NEP 50). is_scalar: NumPy
     would have a scalar here, which is immutable, and no 0-d array.
     """
 
+    __slots__ = ("__weakref__", "_dtype", "_memo", "_shape", "cell", "is_scalar", "path", "weak")
     __array_priority__ = 1000
 
     def __init__(
@@ -68,11 +59,46 @@ class Tracer(Operators, Methods):
     ) -> None:
         self.cell = cell
         self.path = path
-        self.shape = shape
-        self.dtype = dtype
+        self._shape = shape
+        self._dtype = dtype
         self.weak = weak
         self.is_scalar = is_scalar
         self._memo: tuple[Context, int, Value] | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """The lengths of the axes."""
+        return self._shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        from gradc.numpy_api.shaping import target
+
+        if self.cell.guard and not self.path:
+            raise ReadOnlyError(
+                f"the shape of {self.cell.guard}, was set", types=[describe(self)],
+                remedy="x = x.reshape(shape)",
+            )
+        wanted = target(self.size, shape)
+        if self.is_scalar or not reshape_is_view(self.path, self._cell_shape(), wanted):
+            raise AttributeError(
+                "Incompatible shape for in-place modification. Use `.reshape()` to make a copy "
+                "with the desired shape."
+            )
+        self.path, self._shape = (*self.path, Reshape(wanted)), wanted
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype."""
+        return self._dtype
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        raise CastingError(
+            "the dtype of an array was set: its memory would be read as something else",
+            types=[describe(self)],
+            remedy="x = x.astype(dtype), which converts the values",
+        )
 
     @property
     def type(self) -> TensorType:
@@ -136,7 +162,13 @@ class Tracer(Operators, Methods):
         return Tracer(cell, self.shape, self.dtype, weak=self.weak, is_scalar=self.is_scalar)
 
     def through(self, *steps: Step) -> Tracer:
-        """The view of the same storage that the steps lead to."""
+        """The view of the same storage that the steps lead to; of a scalar, a new array."""
+        if self.is_scalar:
+            if self.is_constant:
+                own = constant(self.array().copy(), self.cell.trace)
+            else:
+                own = fresh(self.value, is_scalar=False)
+            return own.through(*steps)
         shape = self.shape
         for step in steps:
             shape = step.shape_after(shape)
@@ -201,69 +233,6 @@ class Tracer(Operators, Methods):
 
         return call(func, args, kwargs)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if self.is_constant:
-            return np.array(self.array(), dtype=dtype)
-        self._ask_static()
-        raise TracerError(
-            "a traced array was to be turned into a plain NumPy array",
-            types=[describe(self)],
-            remedy=MAKE_INSIDE,
-        )
-
-    def _ask_static(self) -> None:
-        """Ask for a restart with an int or bool argument static, if that is what this is."""
-        trace = self.cell.trace
-        if not self.shape and self.dtype.kind in "biu" and trace in contexts():
-            assert trace is not None
-            trace.ask_static(self.value_in(trace))
-
-    def _number(self, error: Callable[..., GradcError], asked: str, remedy: str) -> Any:
-        if self.is_constant:
-            return self.array()
-        self._ask_static()
-        raise error(
-            f"{asked} while tracing: it is known only when the compiled code runs",
-            types=[describe(self)],
-            remedy=remedy,
-        )
-
-    def __bool__(self) -> bool:
-        remedy = "np.where(condition, a, b) in place of a branch, np.logical_and for `and`"
-        asked = "the truth of a traced value was asked for (if, while, and, or, not)"
-        return bool(self._number(TracerBoolError, asked, remedy))
-
-    def __index__(self) -> int:
-        remedy = "take the number from a shape, or pass it as an argument of its own, an int"
-        asked = "a traced value was used as an integer (a range, a shape, a list index)"
-        array = self._number(TracerIndexError, asked, remedy)
-        return cast(Array, array).__index__()
-
-    def __int__(self) -> int:
-        remedy = "x.astype(int) keeps it an array"
-        return int(self._number(TracerError, "int() of a traced value was asked for", remedy))
-
-    def __float__(self) -> float:
-        asked = "float() of a traced value was asked for (or a write into a plain NumPy array)"
-        return float(self._number(TracerError, asked, f"leave out float(); {MAKE_INSIDE}"))
-
-    def __complex__(self) -> complex:
-        raise TracerError("complex numbers are not supported", types=[describe(self)],
-                          remedy="keep real and imaginary parts in two arrays")
-
-    def item(self, *args: int) -> Any:
-        """The number, if it is known while tracing."""
-        remedy = "leave out .item(): a 0-d array works like a number here"
-        return self._number(TracerError, "item() of a traced value was asked for", remedy).item(
-            *args
-        )
-
-    def tolist(self) -> Any:
-        """Nested lists of numbers, if they are known while tracing."""
-        remedy = "list(x) gives the elements along the first axis as traced values"
-        return self._number(TracerError, "tolist() of a traced value was asked for",
-                            remedy).tolist()
-
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of unsized object")
@@ -293,18 +262,6 @@ class Tracer(Operators, Methods):
     def __deepcopy__(self, memo: Any) -> Tracer:
         return cast(Tracer, self.copy())
 
-    def __repr__(self) -> str:
-        if self.is_constant:
-            return f"Tracer({self.array()!r})"
-        return f"Tracer<{describe(self)}>"
-
-    def __format__(self, spec: str) -> str:
-        return format(self.array(), spec) if self.is_constant else repr(self)
-
-    def __reduce__(self) -> NoReturn:
-        raise TracerError("a traced value cannot be pickled", types=[describe(self)],
-                          remedy="return it from the traced function")
-
 
 def fresh(value: Value, *, weak: bool = False, is_scalar: bool | None = None) -> Tracer:
     """A Tracer of a new value of the current trace, in storage of its own.
@@ -327,15 +284,6 @@ def constant(array: Any, trace: Context | None = None) -> Tracer:
 def emit(op: Op, *operands: Tracer, **attrs: Any) -> Tracer:
     """A node on Tracers that already have the dtypes and shapes that the op asks for."""
     return fresh(op(*(t.value for t in operands), **attrs))
-
-
-def describe(tracer: Tracer) -> str:
-    """``x: f64[3]``, the name only where the value is an input."""
-    text = str(tracer.type) if tracer.dtype in SHORT else f"{tracer.dtype}{list(tracer.shape)}"
-    value = tracer.cell.value
-    if value is not None and value.node.op.name == "input" and not tracer.path:
-        return f"{value.node.attrs['name']}: {text}"
-    return text
 
 
 def _leaked(tracer: Tracer) -> LeakedTracerError:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc.context import current
 from gradc.errors import CastingError, ShapeError
 from gradc.ir import ops
 from gradc.ir.types import Shape
@@ -93,7 +94,8 @@ def astype(x: Any, dtype: Any, *, casting: str = "unsafe", copy: bool = True) ->
     if x.dtype == wanted and not copy:
         return x
     if x.is_constant:
-        return constant(x.array().astype(wanted))
+        return x.array().astype(wanted) if current() is None else constant(
+            x.array().astype(wanted))
     return fresh(to_value(x, wanted), is_scalar=x.is_scalar)
 
 

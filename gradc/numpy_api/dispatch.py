@@ -77,7 +77,8 @@ def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     # While a thread traces, the name of a function may stand for the wrapper around it.
     func = getattr(func, "wrapped_by_gradc", func)
     given = list(tracers_in(args, kwargs))
-    if func not in _VIEWS and all(t.is_constant for t in given):
+    known = all(t.is_constant for t in given)
+    if known and (func not in _VIEWS or current() is None):
         return evaluate(func, args, kwargs)
     ours = FUNCTIONS.get(func)
     if ours is None:

@@ -96,7 +96,10 @@ def _bound(ufunc: np.ufunc, method: str) -> Any:
 
 def _writable_here(written: Any) -> bool:
     """Whether NumPy itself may write these outputs: else :func:`write_out` refuses."""
-    return all(not t.cell.guard and t.cell.trace is current() for t in tracers_in(written))
+    here = current()
+    return all(
+        not t.cell.guard and (here is None or t.cell.trace is here) for t in tracers_in(written)
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -15,7 +15,7 @@ from gradc.numpy_api.values import as_tracer, broadcast, common_shape, integers,
 from gradc.tracer import Tracer, fresh
 
 
-def _target(size: int, shape: Any) -> Shape:
+def target(size: int, shape: Any) -> Shape:
     """A shape with −1 worked out. Raises ValueError, in NumPy's words."""
     given = integers(shape)
     dims = list(given)
@@ -34,11 +34,11 @@ def _target(size: int, shape: Any) -> Shape:
 def reshape(a: Any, shape: Any = None, order: str = "C", newshape: Any = None,
             copy: Any = None) -> Any:
     t = as_tracer(a)
-    target = _target(t.size, newshape if shape is None else shape)
+    wanted = target(t.size, newshape if shape is None else shape)
     if order == "F":
-        turned = transpose(t).reshaped(target[::-1])
+        turned = transpose(t).reshaped(wanted[::-1])
         return transpose(turned)
-    out = t.reshaped(target) if target != t.shape or t.is_scalar else t.through()
+    out = t.reshaped(wanted) if wanted != t.shape or t.is_scalar else t.through()
     return out.copy() if copy else out
 
 

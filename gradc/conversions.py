@@ -1,0 +1,163 @@
+"""What Python asks an array for: its truth, its number, its hash, its text, its class.
+
+A constant answers. An argument that is an int or a bool asks for a restart with its value known;
+anything else raises.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from gradc.context import contexts
+from gradc.errors import GradcError, TracerBoolError, TracerError, TracerIndexError
+from gradc.ir.types import SHORT
+from gradc.lookups import is_users
+
+if TYPE_CHECKING:
+    from gradc.tracer import Tracer
+
+Array = np.ndarray[Any, Any]
+
+MAKE_INSIDE = (
+    "make the array inside the traced function with np.zeros, np.array, ... (called as np.zeros), "
+    "and turn an array from outside into one with np.array(a)"
+)
+_FLOAT = (
+    "leave out float(); x.astype(np.float32) in place of np.float32(x); for a write, "
+    f"{MAKE_INSIDE}"
+)
+
+
+def describe(tracer: Tracer) -> str:
+    """``x: f64[3]``, the name only where the value is an input."""
+    text = str(tracer.type) if tracer.dtype in SHORT else f"{tracer.dtype}{list(tracer.shape)}"
+    value = tracer.cell.value
+    if value is not None and value.node.op.name == "input" and not tracer.path:
+        return f"{value.node.attrs['name']}: {text}"
+    return text
+
+
+def ask_static(t: Tracer) -> None:
+    """Ask for a restart with an int or bool argument static, if that is what this is."""
+    trace = t.cell.trace
+    if not t.shape and t.dtype.kind in "biu" and not t.is_constant and trace in contexts():
+        assert trace is not None
+        trace.ask_static(t.value_in(trace))
+
+
+def number(t: Tracer, error: Callable[..., GradcError], asked: str, remedy: str) -> Array:
+    """The array, if it is known while tracing. Raises StaticRequest, and ``error``."""
+    if t.is_constant:
+        return t.array()
+    ask_static(t)
+    raise error(
+        f"{asked} while tracing: it is known only when the compiled code runs",
+        types=[describe(t)],
+        remedy=remedy,
+    )
+
+
+def class_of(t: Tracer, may_ask: bool) -> type:
+    """What NumPy would have here: an array, a scalar, or one of Python's numbers."""
+    if not t.is_scalar:
+        return np.ndarray
+    if t.weak:
+        return int if t.dtype.kind == "i" else float
+    if t.dtype.kind == "b" and may_ask:
+        ask_static(t)  # whether a bool is Python's or NumPy's shows only then
+    return t.dtype.type
+
+
+class Conversions:
+    """The conversions of an array."""
+
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:  # type: ignore[override]
+        """For isinstance in user code: of what NumPy would have here."""
+        frame = sys._getframe(1)
+        if not is_users(frame):
+            return type(self)
+        home = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        return class_of(cast("Tracer", self), home not in sys.stdlib_module_names)
+
+    def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.is_constant:
+            if not contexts():
+                return np.asarray(self.array(), dtype=dtype, copy=copy)
+            return np.array(self.array(), dtype=dtype)
+        ask_static(self)
+        raise TracerError(
+            "a traced array was to be turned into a plain NumPy array",
+            types=[describe(self)],
+            remedy=f"X @ w and np.dot(X, w) in place of X.dot(w), and so for other methods of an "
+            f"array from outside; {MAKE_INSIDE}",
+        )
+
+    def __bool__(self: Any) -> bool:
+        remedy = "np.where(condition, a, b) in place of a branch, np.logical_and for `and`"
+        asked = "the truth of a traced value was asked for (if, while, and, or, not)"
+        return bool(number(self, TracerBoolError, asked, remedy))
+
+    def __index__(self: Any) -> int:
+        remedy = "take the number from a shape, or pass it as an argument of its own, an int"
+        asked = "a traced value was used as an integer (a range, a shape, a list index)"
+        return number(self, TracerIndexError, asked, remedy).__index__()
+
+    def __int__(self: Any) -> int:
+        remedy = "x.astype(int) keeps it an array"
+        return int(number(self, TracerError, "int() of a traced value was asked for", remedy))
+
+    def __float__(self: Any) -> float:
+        asked = (
+            "float() of a traced value was asked for (or np.float64(), or a write into a plain "
+            "NumPy array)"
+        )
+        return float(number(self, TracerError, asked, _FLOAT))
+
+    def __complex__(self: Any) -> complex:
+        raise TracerError("complex numbers are not supported", types=[describe(self)],
+                          remedy="keep real and imaginary parts in two arrays")
+
+    def item(self: Any, *args: int) -> Any:
+        """The number, if it is known while tracing."""
+        remedy = "leave out .item(): a 0-d array works like a number here"
+        asked = "item() of a traced value was asked for"
+        return number(self, TracerError, asked, remedy).item(*args)
+
+    def tolist(self: Any) -> Any:
+        """Nested lists of numbers, if they are known while tracing."""
+        remedy = "list(x) gives the elements along the first axis as traced values"
+        asked = "tolist() of a traced value was asked for"
+        return number(self, TracerError, asked, remedy).tolist()
+
+    def __hash__(self: Any) -> int:
+        if not self.is_scalar:
+            raise TypeError("unhashable type: 'numpy.ndarray'")
+        remedy = "a key that is known while tracing; in place of functools.cache, nothing"
+        asked = "the hash of a traced value was asked for (a key, a set, a cached function)"
+        return hash(number(self, TracerError, asked, remedy).item())
+
+    def __repr__(self: Any) -> str:
+        if self.is_constant:
+            return f"Tracer({self.array()!r})" if contexts() else repr(self.array())
+        return f"Tracer<{describe(self)}>"
+
+    def __str__(self: Any) -> str:
+        ask_static(self)
+        return str(self.array()) if self.is_constant else repr(self)
+
+    def __format__(self: Any, spec: str) -> str:
+        ask_static(self)
+        return format(self.array()[()], spec) if self.is_constant else repr(self)
+
+    def __reduce__(self: Any) -> Any:
+        if self.is_constant:
+            return self.array().__reduce__()
+        raise TracerError("a traced value cannot be pickled", types=[describe(self)],
+                          remedy="return it from the traced function")
