@@ -143,7 +143,8 @@ def _math(name: str, numpy: Any, partial: Any, domain: tuple[float, float] = _AN
 
 
 exp = _math("exp", np.exp, lambda x, out: out)
-expm1 = _math("expm1", np.expm1, lambda x, out: out + 1)
+# Not out + 1, which has no digit of exp(x) left where x is far below 0.
+expm1 = _math("expm1", np.expm1, lambda x, out: exp(x))
 exp2 = _math("exp2", np.exp2, lambda x, out: out * math.log(2))
 log = _math("log", np.log, lambda x, out: 1 / x, _POSITIVE)
 log1p = _math("log1p", np.log1p, lambda x, out: 1 / (x + 1), (-0.5, 3.0))
