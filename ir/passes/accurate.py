@@ -2,7 +2,11 @@
 
 Each rule gives the same value in exact arithmetic, and the true one where the naive form
 overflows, divides infinity by infinity or cancels every digit. On a traced graph they are applied
-before differentiation, so that the gradient is that of the stable form. Sources: Higham,
+before differentiation, so that the gradient is that of the stable form.
+
+None may lose what the naive form had. What looks through a sum of rounded terms is therefore left
+where the sum has other uses that may rely on its rounding, as Kahan's log1p does: with u = 1 + x,
+log(u)·x/(u − 1) has every digit, as both functions are of the same wrong u. Sources: Higham,
 *Accuracy and Stability of Numerical Algorithms*, 2002, § 1.14; Blanchard, Higham & Higham,
 "Accurately computing the log-sum-exp and softmax functions", IMA J. Numer. Anal. 41 (2021).
 """
@@ -15,9 +19,11 @@ from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.passes.algebra import ALGEBRA
 from gradc.ir.passes.exponentials import (
+    MILD,
     Placement,
     exponent,
     guarded,
+    is_shifted_sum,
     place,
     placed,
     shifted_sum,
@@ -38,12 +44,22 @@ sigmoid, softplus, tanh = op("sigmoid"), op("softplus"), op("tanh")
 MAX_TERMS = 16
 
 
+def _unshared(draft: Draft) -> bool:
+    """Whether no other value is made from the rounded operand."""
+    return not draft.builder.shared(draft.operands[0])
+
+
+def _no_term(draft: Draft) -> bool:
+    """Whether no sum or difference is made from the rounded operand: a quotient may be."""
+    return draft.operands[0].id not in draft.builder.terms
+
+
 # -- sums of exponentials ------------------------------------------------------------------------
 
 
 @local("log", accurate=True)
 def log_sum_exp(draft: Draft) -> Value | None:
-    """log Σ w·exp(z) = m + log Σ w·exp(z − m)."""
+    """log Σ w·exp(z) = m + log Σ w·exp(z − m), for mild weights."""
     found = sum_of_exponentials(draft.operands[0])
     if found is None:
         return None
@@ -68,7 +84,7 @@ def _terms(value: Value) -> list[Value]:
 def log_add_exp(draft: Draft) -> Value | None:
     """log(exp(s) + exp(t) + ...), shifted by the largest."""
     (total,) = draft.operands
-    if not is_op(total, "add"):
+    if not is_op(total, "add") or not _no_term(draft):
         return None
     exponents = []
     for term in _terms(total):
@@ -134,24 +150,45 @@ def times_reciprocal(draft: Draft) -> Value | None:
 # -- logarithms ----------------------------------------------------------------------------------
 
 
+# A product of unlike factors is not split: where log(exp(t)·y) is near 0, t and log y cancel, and
+# their own roundings, |t| times as large, are left. The quotients below cannot lose so.
+
+
 @local("log", accurate=True)
-def log_of_product(draft: Draft) -> Value | None:
-    """log(exp(t)·y) = t + log y, log(exp(t)/y) = t − log y, log(y/exp(t)) = log y − t."""
+def log_of_two(draft: Draft) -> Value | None:
+    """log(exp(s)·exp(t)) = s + t and log(exp(s)/exp(t)) = s − t: the true value, rounded once."""
     (value,) = draft.operands
     if not (is_op(value, "mul") or is_op(value, "div")):
         return None
-    left, right = value.operands
-    s, t = exponent(left), exponent(right)
-    if s is None and t is None:
+    s, t = (exponent(operand) for operand in value.operands)
+    if s is None or t is None:
         return None
-    first = ops.log(left) if s is None else s
-    second = ops.log(right) if t is None else t
-    return first + second if is_op(value, "mul") else first - second
+    return s + t if is_op(value, "mul") else s - t
+
+
+@local("log", accurate=True)
+def log_of_softmax(draft: Draft) -> Value | None:
+    """log(exp(t)/Σ exp(z)) = t − log Σ exp(z) for shifted z.
+
+    The sum of n terms, of which one is 1, has a logarithm between 0 and log n: where it cancels t,
+    both are of moderate size.
+    """
+    (value,) = draft.operands
+    if not is_op(value, "div"):
+        return None
+    numerator, denominator = value.operands
+    t = exponent(numerator)
+    if t is None or not is_shifted_sum(denominator):
+        return None
+    return t - ops.log(denominator)
 
 
 @local("log", accurate=True)
 def log_of_scaled_sum(draft: Draft) -> Value | None:
-    """The logarithm of a mean of exponentials, or of another positive multiple of the sum."""
+    """The logarithm of a mean of exponentials, or of another positive multiple of a sum.
+
+    The factor is to be mild, or a number of terms: its logarithm is as moderate as the sum's.
+    """
     (value,) = draft.operands
     if not (is_op(value, "mul") or is_op(value, "div")):
         return None
@@ -160,17 +197,27 @@ def log_of_scaled_sum(draft: Draft) -> Value | None:
     if number is None and is_op(value, "mul"):
         total, factor = factor, total
         number = draft.builder.numbers[factor.id]
-    if number is None or not 0 < number < math.inf or improved_log(total) is None:
+    base, steps = placed(total)
+    terms = base.operands[0].type.size // max(base.type.size, 1) if is_op(base, "sum") else 1
+    if number is None or not 1 <= MILD * terms * number <= (MILD * terms) ** 2:
+        return None
+    found = sum_of_exponentials(base)
+    if found is not None:
+        m, small = shifted_sum(*found)
+        small = place(small, steps)
+        scaled = small * number if is_op(value, "mul") else small / number
+        return place(m, steps) + ops.log(scaled)
+    if improved_log(base) is None:
         return None
     sign = 1 if is_op(value, "mul") else -1
-    return ops.log(total) + sign * math.log(number)
+    return place(ops.log(base), steps) + sign * math.log(number)
 
 
 _LOGS: tuple[Rule, ...] = (
     rule("log_exp", log(exp(x)), x, accurate=True),
-    rule("log_one_plus_exp", log(exp(x) + 1), softplus(x), accurate=True),
+    rule("log_one_plus_exp", log(exp(x) + 1), softplus(x), given=_no_term, accurate=True),
     rule("log_sigmoid", log(sigmoid(x)), -softplus(-x), accurate=True),
-    *log_of_product, *log_of_scaled_sum, *log_sum_exp, *log_add_exp,
+    *log_of_two, *log_of_softmax, *log_of_scaled_sum, *log_sum_exp, *log_add_exp,
 )
 
 
@@ -195,7 +242,7 @@ def log_placed(draft: Draft) -> Value | None:
         return None
     if is_op(base, "div") and value.type.size <= base.type.size:
         t = exponent(base.operands[0])
-        if t is not None:
+        if t is not None and is_shifted_sum(base.operands[1]):
             return place(t, steps) - ops.log(_place_copies(base.operands[1], steps))
     better = improved_log(base)
     return None if better is None else place(better, steps)
@@ -220,14 +267,20 @@ def log_where(draft: Draft) -> Value | None:
     return ops.where(condition, ops.log(p), ops.log(q))
 
 
-@local("sub", accurate=True)
+@local("sub", "add", accurate=True)
 def one_minus_sigmoid(draft: Draft) -> Value | None:
-    """1 − σ(x) = σ(−x), wherever its elements have been placed."""
-    one, p = draft.operands
-    if draft.builder.numbers[one.id] != 1:
-        return None
-    base, steps = placed(p)
-    return place(ops.sigmoid(-base.operands[0]), steps) if is_op(base, "sigmoid") else None
+    """1 − σ(x) = σ(−x) and σ(x) − 1 = −σ(−x), wherever their elements have been placed."""
+    numbers = draft.builder.numbers
+    adds = draft.op.name == "add"
+    for k, p in enumerate(draft.operands):
+        number = numbers[draft.operands[1 - k].id]
+        base, steps = placed(p)
+        if number is None or not is_op(base, "sigmoid"):
+            continue
+        if number == (-1 if adds else 1):
+            below = place(ops.sigmoid(-base.operands[0]), steps)
+            return below if k == 1 and not adds else -below
+    return None
 
 
 def _other_base(name: str, scale: float) -> Rule:
@@ -246,7 +299,7 @@ def _variable(x: Value) -> bool:
 _PATTERNS: tuple[Rule, ...] = (
     rule("tanh_of_exponentials", (exp(x) - exp(-x)) / (exp(x) + exp(-x)), tanh(x), accurate=True),
     rule("tanh_of_expm1", expm1(x) / (exp(x) + 1), tanh(x * 0.5), accurate=True),
-    rule("tanh_of_minus_expm1", -expm1(x) / (exp(x) + 1), tanh(x * -0.5), accurate=True),
+    rule("tanh_of_minus_expm1", (0 - expm1(x)) / (exp(x) + 1), tanh(x * -0.5), accurate=True),
     rule("sigmoid_exp_over", exp(x) / (exp(x) + 1), sigmoid(x), accurate=True),
     rule("sigmoid_one_over", 1 / (exp(x) + 1), sigmoid(-x), accurate=True),
     rule("sigmoid_power", (exp(x) + 1) ** -1, sigmoid(-x), accurate=True),
@@ -255,9 +308,11 @@ _PATTERNS: tuple[Rule, ...] = (
     rule("softplus_log1p", log1p(exp(x)), softplus(x), accurate=True),
     rule("exp_minus_one", exp(x) - 1, expm1(x), accurate=True),
     rule("minus_one_plus_exp", exp(x) + -1, expm1(x), accurate=True),
-    rule("one_minus_exp", 1 - exp(x), -expm1(x), accurate=True),
-    rule("log_one_plus", log(x + 1), log1p(x), when=_variable, accurate=True),
-    rule("log_one_minus", log(1 - x), log1p(-x), when=_variable, accurate=True),
+    # 0 − y where it could be −y: the naive form gives +0 at x = 0.
+    rule("one_minus_exp", 1 - exp(x), 0 - expm1(x), accurate=True),
+    rule("log_one_plus", log(x + 1), log1p(x), when=_variable, given=_unshared, accurate=True),
+    rule("log_one_minus", log(1 - x), log1p(0 - x), when=_variable, given=_unshared,
+         accurate=True),
 )
 
 ACCURATE: tuple[Rule, ...] = (

@@ -107,6 +107,7 @@ def rule(
     replacement: Pattern | float | Callable[..., Value | None],
     *,
     when: Callable[..., bool] | None = None,
+    given: Callable[[Draft], bool] | None = None,
     kinds: str = "biuf",
     relaxed: bool = False,
     accurate: bool = False,
@@ -115,7 +116,7 @@ def rule(
 
     ``replacement`` and ``when`` may be functions; they are given what the pattern's names were
     bound to as keywords: values for variables, numbers for constants. A replacement that is None
-    leaves the node.
+    leaves the node. ``given`` is a condition on the node.
     """
     variants = [(form, _heads(form)) for form in _orders(pattern)]
     if not callable(replacement) or isinstance(replacement, Pattern):
@@ -133,7 +134,7 @@ def rule(
                 bound: Bindings = {}
                 if all(_match(draft.builder, p, v, bound)
                        for p, v in zip(form.args, operands, strict=True)) and (
-                           when is None or when(**bound)):
+                           when is None or when(**bound)) and (given is None or given(draft)):
                     if callable(replacement) and not isinstance(replacement, Pattern):
                         return replacement(**bound)
                     return build(target, bound, draft)

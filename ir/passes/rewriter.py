@@ -80,8 +80,10 @@ class Rewriter(Builder):
         self.fired: Counter[str] = Counter()
         #: the number a node has in every element, or None
         self.numbers: list[Any] = []
-        #: how many nodes of the graph being rewritten use the values that became this node
+        #: how many different values of the graph being rewritten use what became this node
         self.uses: Counter[int] = Counter()
+        #: what is a term of a sum or difference in the graph being rewritten
+        self.terms: set[int] = set()
         self.locs: tuple[Loc, ...] = ()
         self.locate = lambda: self.locs
         self._depth = 0
@@ -161,7 +163,9 @@ class Rewriter(Builder):
                 self._more_locs[id_] = (have + missing)[:MAX_LOCS]
 
     def shared(self, value: Value) -> bool:
-        """Whether a value has several uses, so that another form of it would be extra work."""
+        """Whether a value has several uses: another form of it would be extra work, and a user may
+        rely on its rounding.
+        """
         return self.uses[value.id] > 1
 
     # -- simplification
@@ -277,12 +281,7 @@ class Rewriter(Builder):
 
         ``instead`` may give another value for a node with one operand; None emits the node.
         """
-        uses = [0] * len(graph.nodes)
-        for id_ in graph.outputs:
-            uses[id_] += 1
-        for node in graph.nodes:
-            for operand in node.operands:
-                uses[operand] += 1
+        same, users = self._users(graph)
         new: list[int] = []
         nodes = self.nodes
         for node in graph.nodes:
@@ -304,9 +303,33 @@ class Rewriter(Builder):
                     other = instead(node, self.value(operands[0]))
                 id_ = other.id if other is not None else (
                     self.emit(node.op, operands, attrs, type_, node.fence))
-            self.uses[id_] += uses[node.id]
+            if same[node.id] == node.id:
+                self.uses[id_] += len(users[node.id])
+                if any(name in ("add", "sub") for name, _, _ in users[node.id]):
+                    self.terms.add(id_)
             new.append(id_)
         return new
+
+    def _users(self, graph: Graph) -> tuple[list[int], list[set[tuple[str, int, int]]]]:
+        """For each node the first of equal ones; for that, the ops, ids and operand numbers of all
+        different users of any.
+        """
+        first: dict[tuple[Any, ...], int] = {}
+        same: list[int] = []
+        users: list[set[tuple[str, int, int]]] = []
+        for node in graph.nodes:
+            id_ = node.id
+            operands = tuple([same[i] for i in node.operands])
+            if node.op.name != "input" and not node.op.effect:
+                key = self._key(node.op, operands, node.attrs, node.type, node.fence)
+                id_ = first.setdefault(key, id_)
+            same.append(id_)
+            users.append(set())
+            for index, operand in enumerate(operands):
+                users[operand].add((node.op.name, id_, index))
+        for id_ in graph.outputs:
+            users[same[id_]].add(("", -1, 0))
+        return same, users
 
     def finish(self, graph: Graph, new: Sequence[int]) -> Graph:
         """The rewritten graph, with the same inputs and the outputs' new nodes."""

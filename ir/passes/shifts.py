@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from gradc.ir import ops
 from gradc.ir.graph import Value
-from gradc.ir.passes.exponentials import Placement, place, placed, shifted, through_guards
+from gradc.ir.passes.exponentials import MAX_DEPTH, Placement, place, placed, shifted
 from gradc.ir.passes.rewriter import Draft, Rule
 from gradc.ir.passes.structure import is_op, local
+from gradc.ir.types import reduced_shape
 
 
 def _attached(z: Value, axes: Sequence[int]) -> bool:
@@ -22,6 +23,23 @@ def _attached(z: Value, axes: Sequence[int]) -> bool:
     while shift.node.op.name in ("broadcast", "reshape", "transpose", "where"):
         shift = shift.operands[1 if shift.node.op.name == "where" else 0]
     return not is_op(shift, "stop_gradient")
+
+
+def _same_shift(z: Value, axes: Sequence[int], steps: Placement, other: Value) -> bool:
+    """Whether another value is, in every place, the shift of the group whose sum stands there.
+
+    It need not be: e / e.sum(1) without keepdims divides each row by the sums of all rows.
+    """
+    value = shift = z.operands[1]
+    for _ in range(MAX_DEPTH):
+        if value.shape == reduced_shape(z.shape, axes) and (
+            ops.spread(value, z, tuple(axes)).id == shift.id
+        ):
+            return place(value, steps).id == other.id
+        if value.node.op.name not in ("broadcast", "reshape"):
+            break
+        value = value.operands[0]
+    return False
 
 
 def _detached(z: Value) -> Value:
@@ -54,7 +72,7 @@ def softmax_shift(draft: Draft) -> Value | None:
     base, own = placed(numerator)
     if found is None or not is_op(base, "exp") or base.operands[0].id != found[0].id:
         return None
-    if not _attached(*found):
+    if not _attached(*found) or not _same_shift(*found, steps, place(found[0].operands[1], own)):
         return None
     e = ops.exp(_detached(found[0]))
     return place(e, own) / place(ops.sum_(e, axes=found[1]), steps)
@@ -67,6 +85,8 @@ def log_softmax_shift(draft: Draft) -> Value | None:
     found, steps = _log_of_plain_sum(logarithm)
     if found is None or z.id != found[0].id or not _attached(*found):
         return None
+    if not _same_shift(*found, steps, z.operands[1]):
+        return None
     free = _detached(z)
     return free - place(ops.log(ops.sum_(ops.exp(free), axes=found[1])), steps)
 
@@ -78,7 +98,7 @@ def log_sum_exp_shift(draft: Draft) -> Value | None:
         found, steps = _log_of_plain_sum(logarithm)
         if found is None or not _attached(*found):
             continue
-        if through_guards(found[0].operands[1]).id == through_guards(m).id:
+        if _same_shift(*found, steps, m):
             total = ops.sum_(ops.exp(_detached(found[0])), axes=found[1])
             return ops.stop_gradient(m) + place(ops.log(total), steps)
     return None

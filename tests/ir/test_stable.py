@@ -171,6 +171,8 @@ NAIVE: dict[str, tuple[Callable[[Value], Value], Truth]] = {
         lambda x: total((exp(x * 2) - 1) / (exp(x * 2) + 1)), true_tanh),
     "tanh by a falling exponential": (
         lambda x: total((1 - exp(x * -2)) / (exp(x * -2) + 1)), true_tanh),
+    "log of a product of exponentials": (
+        lambda x: total(log(exp(x) * exp(x))), lambda x: (2 * x.sum(), np.full(SHAPE, 2.0))),
     "log of exp": (lambda x: total(log(exp(x))), lambda x: (x.sum(), np.ones(SHAPE))),
 }
 
@@ -197,7 +199,7 @@ def test_value_and_gradient_are_right_at_any_scale(name: str, scale: float) -> N
     x = logits(scale)
     value, gradient = run(graph, [x])
     true_value, true_gradient = truth(x)
-    np.testing.assert_allclose(value, true_value, rtol=1e-12)
+    np.testing.assert_allclose(value, true_value, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(gradient, true_gradient, rtol=1e-9, atol=1e-13)
 
 
@@ -315,6 +317,35 @@ def test_no_gradient_passes_through_a_shift(name: str) -> None:
     assert "stop_gradient" in {n.op.name for n in graph.nodes}
     assert "eq" not in {n.op.name for n in autodiff.value_and_grad(graph, [0]).nodes}
     check_derivatives(graph, [logits(1.0)])
+
+
+def across(x: Value) -> Value:
+    """One number for each row, spread over columns: a forgotten keepdims."""
+    return ops.broadcast(x, shape=(x.shape[0], x.shape[0]))
+
+
+SHIFTED_ELSEWHERE: dict[str, Callable[[Value], Value]] = {
+    "other rows' sums": lambda x: exp(x - largest(x)) / across(
+        ops.sum_(exp(x - largest(x)), axes=(1,))),
+    "maxima of columns": lambda x: exp(x - across(ops.max_(x, axes=(0,)))) / rows(
+        exp(x - across(ops.max_(x, axes=(0,))))),
+    "other rows' logarithms": lambda x: x - largest(x) - across(
+        log(ops.sum_(exp(x - largest(x)), axes=(1,)))),
+    "other rows' maxima": lambda x: across(ops.max_(x, axes=(1,))) + spread(
+        log(ops.sum_(exp(x - largest(x)), axes=(1,))), x, (1,)),
+}
+
+
+@pytest.mark.parametrize("name", SHIFTED_ELSEWHERE)
+def test_a_shift_that_does_not_cancel_has_a_gradient(name: str) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 4))
+    weights = np.arange(16.0).reshape(4, 4)
+    graph = trace(lambda x: total(
+        ops.const(x.builder, weights) * SHIFTED_ELSEWHERE[name](x)), (4, 4))
+    check_derivatives(graph, [x])
+    for got, want in zip(run(autodiff.value_and_grad(stabilize(graph), [0]), [x]),
+                         run(autodiff.value_and_grad(graph, [0]), [x]), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
 def test_a_shift_by_the_largest_of_all_is_made_a_shift_by_row() -> None:
