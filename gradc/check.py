@@ -18,27 +18,37 @@ Array = np.ndarray[Any, Any]
 _TOLERANCE = {4: 2e-2, 8: 1e-6}
 _STEP = {4: 5e-3, 8: 6e-6}
 
+_KINK = (
+    "\nThe differences depend on the side or the step: there may be a kink or a jump at these "
+    "arguments (abs, maximum or sqrt at 0, floor), where they say nothing. Try other arguments, or "
+    "a lower order."
+)
+
 
 class GradientCheckError(AssertionError):
     """A derivative differs from the central difference.
 
     mode: "fwd" or "rev". order: of the derivative. numeric, analytic: the two numbers or arrays.
+    hint: what may be the reason, if it is not the derivative.
     """
 
-    def __init__(self, mode: str, order: int, numeric: Any, analytic: Any, what: str) -> None:
+    def __init__(
+        self, mode: str, order: int, numeric: Any, analytic: Any, what: str, hint: str = ""
+    ) -> None:
         super().__init__(
             f"{what} of order {order} in mode {mode!r} differs from central differences:\n"
-            f"  numeric  {numeric}\n  analytic {analytic}"
+            f"  numeric  {numeric}\n  analytic {analytic}{hint}"
         )
         self.mode = mode
         self.order = order
         self.numeric = numeric
         self.analytic = analytic
+        self.hint = hint.strip()
 
 
 def check_grads(
     f: Callable[..., Any],
-    args: Sequence[Any],
+    args: Any,
     order: int = 2,
     modes: Sequence[str] = ("fwd", "rev"),
     atol: float | None = None,
@@ -47,7 +57,8 @@ def check_grads(
 ) -> None:
     """Compare the derivatives of ``f`` at ``args`` with central differences in random directions.
 
-    ``f`` takes arrays, numbers and pytrees of them and returns such. ``modes``: "fwd" compares
+    ``f`` takes arrays, numbers and pytrees of them and returns such. ``args`` is the tuple or list
+    of its arguments; anything else is its only argument. ``modes``: "fwd" compares
     ``jvp``, "rev" ``vjp``; up to ``order`` the derivatives themselves are checked in the same way.
     Tolerances and step (``eps``) depend on the dtype if not given. The directions are the same at
     every call.
@@ -64,7 +75,8 @@ def check_grads(
         raise ArgumentError(
             f"check_grads knows the modes 'fwd' and 'rev' and orders from 1, not {unknown or order}"
         )
-    args = tuple(_as_float(arg) for arg in args)
+    given = args if type(args) in (tuple, list) else (args,)
+    args = tuple(_as_float(arg) for arg in given)
     size = min([leaf.dtype.itemsize for leaf in _floating(args)], default=8)
     checker = _Checker(
         modes,
@@ -86,17 +98,21 @@ class _Checker:
     def check(self, f: Callable[..., Any], args: tuple[Any, ...], order: int, last: int) -> None:
         direction = self.direction(args)
         out = f(*args)
-        numeric = self.difference(f, args, direction)
+        numeric = self.difference(f, args, direction, self.eps)
+
+        def hint() -> str:
+            return "" if self.is_smooth(f, args, direction) else _KINK
+
         forward = compiled(f).derived("jvp")
         if "fwd" in self.modes:
             _, analytic = jvp(f, args, direction)
-            self.compare("fwd", order, numeric, _floating(analytic), "the jvp")
+            self.compare("fwd", order, numeric, _floating(analytic), "the jvp", hint)
         if "rev" in self.modes:
             cotangent = self.direction(out)
             _, pull = vjp(f, *args)
             pulled = _inner(_floating(pull(cotangent)), _floating(direction))
             pushed = _inner(numeric, _floating(cotangent))
-            self.compare("rev", order, [np.asarray(pushed)], [np.asarray(pulled)], "the vjp")
+            self.compare("rev", order, [np.asarray(pushed)], [np.asarray(pulled)], "the vjp", hint)
         if order == last:
             return
         if "fwd" in self.modes:
@@ -126,22 +142,37 @@ class _Checker:
         return moved if array.ndim else moved[()]
 
     def difference(
-        self, f: Callable[..., Any], args: tuple[Any, ...], direction: Any
+        self, f: Callable[..., Any], args: tuple[Any, ...], direction: Any, eps: float
     ) -> list[Array]:
         """(f(x + εv) − f(x − εv)) / 2ε, the floating leaves."""
-        above = _floating(f(*_moved(args, direction, self.eps)))
-        below = _floating(f(*_moved(args, direction, -self.eps)))
-        return [
-            (np.asarray(a, np.float64) - np.asarray(b, np.float64)) / (2 * self.eps)
-            for a, b in zip(above, below, strict=True)
+        above = _as_double(f(*_moved(args, direction, eps)))
+        below = _as_double(f(*_moved(args, direction, -eps)))
+        return [(a - b) / (2 * eps) for a, b in zip(above, below, strict=True)]
+
+    def is_smooth(self, f: Callable[..., Any], args: tuple[Any, ...], direction: Any) -> bool:
+        """Whether differences to both sides are about equal, and those of twice the step too."""
+        sides = [
+            self.difference(f, _moved(args, direction, shift), direction, self.eps / 2)
+            for shift in (self.eps / 2, -self.eps / 2)
         ]
+        wider = self.difference(f, args, direction, 2 * self.eps)
+        return all(
+            np.allclose(a, c, 1e-2, 1e-2) and np.allclose(b, c, 1e-2, 1e-2)
+            for a, b, c in zip(*sides, wider, strict=True)
+        )
 
     def compare(
-        self, mode: str, order: int, numeric: list[Array], analytic: list[Array], what: str
+        self,
+        mode: str,
+        order: int,
+        numeric: list[Array],
+        analytic: list[Array],
+        what: str,
+        hint: Callable[[], str],
     ) -> None:
         for a, b in zip(numeric, analytic, strict=True):
             if a.shape != b.shape or not np.allclose(b, a, self.rtol, self.atol, equal_nan=True):
-                raise GradientCheckError(mode, order, a, b, what)
+                raise GradientCheckError(mode, order, a, b, what, hint())
 
 
 def _as_float(arg: Any) -> Any:
@@ -157,6 +188,10 @@ def _is_floating(leaf: Any) -> bool:
 
 def _floating(value: Any) -> list[Array]:
     return [np.asarray(leaf) for leaf in flatten(value)[0] if _is_floating(leaf)]
+
+
+def _as_double(value: Any) -> list[Array]:
+    return [np.asarray(leaf, np.float64) for leaf in _floating(value)]
 
 
 def _inner(a: list[Array], b: list[Array]) -> float:

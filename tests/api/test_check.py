@@ -80,3 +80,26 @@ def test_options():
         gradc.check_grads(np.sin, (1.0,), modes=("forward",))
     with pytest.raises(gradc.GradientCheckError):
         gradc.check_grads(np.exp, (1.0,), eps=1e-1, rtol=1e-9, atol=1e-9)
+
+
+def test_a_single_argument():
+    for x in (2.5, np.ones(3), np.float32(1)):
+        gradc.check_grads(np.sin, x)
+    gradc.check_grads(lambda p: p["a"] ** 2, {"a": 2.0})
+    gradc.check_grads(np.hypot, [2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [(np.abs, 0.0), (lambda x: np.sum(np.maximum(x, 0)), np.zeros(3)), (np.floor, 1.0),
+     (np.abs, np.float32(0))],
+)
+def test_kinks_are_hinted_at(f, x):
+    with pytest.raises(gradc.GradientCheckError, match="may be a kink"):
+        gradc.check_grads(f, (x,))
+
+
+def test_wrong_derivatives_of_smooth_functions_are_not_taken_for_kinks():
+    with pytest.raises(gradc.GradientCheckError) as caught:
+        gradc.check_grads(lambda x: np.exp(3 * x), (1.0,), rtol=1e-15, atol=0.0)
+    assert "kink" not in str(caught.value)
