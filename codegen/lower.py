@@ -191,8 +191,8 @@ class NestBuilder:
                 continue
             node = member.node
             if id_ in root_set and member.reduced is not None and id_ in products:
-                source = self.group.members[products[id_]]
-                first, second = self._operands(source, out, loaded, phase)
+                product = self.group.members[products[id_]]
+                first, second = self._operands(product, out, loaded, phase)
                 out.append(Reduce(id_, "sum", first, node.type.dtype, second))
                 continue
             operands = self._operands(member, out, loaded, phase)
