@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -143,14 +143,17 @@ def _check_hash(leaf: Any, path: str) -> None:
     try:
         hash(exact(leaf))
     except (TypeError, RecursionError) as error:
-        base = next((kind for kind in (dict, list, tuple) if isinstance(leaf, kind)), None)
-        plain = f"{base.__name__}({path})" if base and type(leaf) is not base else ""
-        what = f"a {type(leaf).__name__}, no plain {base.__name__}" if plain and base else ""
+        kind = type(leaf)
+        base = next((b for b in (dict, list, tuple) if issubclass(kind, b) and kind is not b), None)
+        what, remedy = "no array or number", "pass a tuple, list, dict or dataclass of arrays"
+        if base is not None:
+            what = f"a {kind.__name__}, no plain {base.__name__}"
+            remedy = f"{base.__name__}({path})"
+        elif isinstance(leaf, SimpleNamespace):
+            remedy = f"vars({path}), a dict"
         raise ArgumentError(
-            f"argument `{path}` is {what or 'no array or number'}, and as a static value it must "
-            f"be hashable: {error}",
-            remedy=plain or "pass a tuple, list, dict or dataclass of arrays, or something "
-            "hashable",
+            f"argument `{path}` is {what}, and as a static value it must be hashable: {error}",
+            remedy=f"{remedy}, or something hashable",
         ) from None
 
 

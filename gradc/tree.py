@@ -116,8 +116,8 @@ def _flatten(value: Any, leaves: list[Any], deeper: int) -> TreeDef:
 def exact(value: Any) -> Hashable:
     """A key that is equal only for the same value of the same type.
 
-    1, 1.0 and True differ, and so do 0.0 and −0.0, in tuples, frozen sets and dataclasses too;
-    a NaN is the same as another.
+    1, 1.0 and True differ, and so do 0.0 and −0.0, in tuples, slices, frozen sets and dataclasses
+    too; a NaN is the same as another.
     """
     kind = type(value)
     if kind is int or kind is bool or kind is str:
@@ -130,6 +130,8 @@ def exact(value: Any) -> Hashable:
         return (kind, float.hex(value.real), float.hex(value.imag))
     if isinstance(value, tuple):
         return (kind, *map(exact, value))
+    if kind is slice:  # not hashable itself before Python 3.12
+        return (kind, exact(value.start), exact(value.stop), exact(value.step))
     if isinstance(value, frozenset):
         return (kind, frozenset(map(exact, value)))
     if _is_dataclass(value) and kind.__eq__ is not vars(object)["__eq__"]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -103,6 +106,20 @@ def test_an_unpickled_function_has_the_derivatives_of_what_was_traced():
     assert again.grad(2.0, 3) == 36.0
     with pytest.raises(gradc.GradcError, match="unpickled without its function"):
         again.grad(2.0, 4)
+
+
+def test_threads_share_a_trace():
+    traces, start = [], threading.Barrier(6)
+    f = gradc.compile(lambda x: (traces.append(1), time.sleep(0.05), x * x)[2])
+    uses = [f, f.grad, f.value_and_grad] * 2
+
+    def call(use):
+        start.wait()
+        return use(3.0)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(call, uses)) == [9.0, 6.0, (9.0, 6.0)] * 2
+    assert len(traces) == 1
 
 
 def test_a_call_that_fails_makes_nothing_static():

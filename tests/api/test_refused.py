@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
+import types
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def test_integers_of_more_than_64_bits():
             gradc.compile(f)(x)
         assert "float" in str(caught.value)
     assert gradc.compile(lambda x: x * 2**63)(1.0) == 2.0**63
+
+
+def test_objects_that_hold_arrays():
+    value = types.SimpleNamespace(w=np.ones(2))
+    f = gradc.compile(lambda p: p["w"] * 2)
+    with pytest.raises(gradc.GradcError, match="`p` is no array or number") as caught:
+        f(value)
+    assert "vars(p)" in str(caught.value)
+    assert f(vars(value)).tolist() == [2.0, 2.0]
 
 
 @pytest.mark.parametrize("odd", [None, "a", object()], ids=["None", "str", "object"])

@@ -89,6 +89,26 @@ def test_the_sign_of_a_static_zero():
         assert f(1.0, (0.0,)) == 1 and f(1.0, (-0.0,)) == -1
 
 
+def test_slices():
+    f = gradc.compile(lambda x, s: x[s])
+    x = np.arange(5.0)
+    for s in (slice(2), slice(1, None, 2), slice(2), slice(1, 3)) * 2:
+        assert f(x, s).tolist() == x[s].tolist()
+
+
+def test_attributes_that_turned_static():
+    class Model:
+        @gradc.compile
+        def run(self, x):
+            return doubled(x, self.n)
+
+    model = Model()
+    for n in (2, 2, 2, 3, 3, 5):
+        for integer in (int, np.int16, np.array):
+            model.n = integer(n)
+            assert model.run(1.0) == model.run.grad(1.0) == 2.0**n
+
+
 def test_a_nan_is_the_same_as_another():
     traces = []
     f = gradc.compile(lambda x, s: (traces.append(1), x)[1], static_argnums=1)
