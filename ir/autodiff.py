@@ -1,13 +1,15 @@
 """Differentiation of graphs: adjoint or tangent nodes are appended to the graph itself.
 
 Reverse mode (Griewank & Walther, *Evaluating Derivatives*, 2008, ch. 3) walks the nodes backward
-and gives each its cotangent, the sum of what its uses contribute. Forward mode walks forward. Both
-use the one derivative rule of each op, in the IR's own operators: any order is had by repetition.
+and gives each its cotangent, the sum of what its uses contribute, under the mask of the branches
+that were taken (:mod:`gradc.ir.ops.cotangent`). Forward mode walks forward. Both use the one
+derivative rule of each op, in the IR's own operators: any order is had by repetition.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Role, Value
@@ -69,33 +71,43 @@ def _reverse(
 ) -> Graph:
     live = active(graph, wrt)
     order = _next_role("adjoint", graph, 0).order
-    cotangents: dict[int, Value] = {}
+    known = ops.Conditions(builder)
+    parts: dict[int, dict[ops.Mask, ops.Cotangent]] = {}
+
+    def contribute(to: int, part: ops.Cotangent) -> None:
+        same = parts.setdefault(to, {})
+        before = same.get(part.mask)
+        same[part.mask] = part if before is None else before.plus(part)
+
+    def total(of: int) -> ops.Cotangent | None:
+        """What has been contributed; that under masks first, for they may be opposite."""
+        found = sorted(parts.get(of, {}).values(), key=lambda part: not part.mask)
+        return reduce(ops.Cotangent.plus, found) if found else None
+
     for target, seed in zip(targets, seeds, strict=True):
-        before = cotangents.get(target)
-        cotangents[target] = seed if before is None else before + seed
+        contribute(target, ops.Cotangent(seed, known))
     sources = {graph.inputs[k] for k in wrt}
     for node in reversed(graph.nodes):
-        cotangent = cotangents.get(node.id)
-        if cotangent is None or node.id not in live or node.id in sources:
+        if node.id not in parts or node.id not in live or node.id in sources:
             continue
         assert node.op.vjp is not None
         needed = [i in live for i in node.operands]
         operands = [builder.value(i) for i in node.operands]
         with builder.marked(Role("adjoint", order, node.id), node.locs):
+            cotangent = total(node.id)
+            assert cotangent is not None
             contributions = node.op.vjp(
                 operands, builder.value(node.id), node.attrs, cotangent, needed
             )
             for operand, need, part in zip(operands, needed, contributions, strict=True):
                 if need and part is not None:
-                    before = cotangents.get(operand.id)
-                    cotangents[operand.id] = part if before is None else before + part
+                    contribute(operand.id, part)
     gradients = []
     for k in wrt:
-        given = graph.inputs[k]
-        if given not in cotangents:
-            with builder.marked(Role("adjoint", order, given), graph.nodes[given].locs):
-                cotangents[given] = ops.full_like(builder.value(given), 0)
-        gradients.append(cotangents[given])
+        given = builder.value(graph.inputs[k])
+        with builder.marked(Role("adjoint", order, given.id), given.node.locs):
+            found = total(given.id)
+            gradients.append(found.cleared if found else ops.full_like(given, 0))
     return builder.build([*(builder.value(i) for i in graph.outputs), *gradients])
 
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gradc.ir.graph import Value
+from gradc.ir.ops.conditions import Conditions
+from gradc.ir.ops.cotangent import Cotangent, Linear, Masked
 from gradc.ir.types import BOOL, TensorType
 
 Attrs = Mapping[str, Any]
@@ -28,21 +30,11 @@ Infer = Callable[[Sequence[TensorType], Attrs], TensorType]
 Jvp = Callable[[Sequence[Value], Value, Attrs, Sequence["Value | None"]], "Value | None"]
 #: (operands, result, attrs, cotangent, needed) -> cotangent of each operand, None for zero; those
 #: not needed may be None too
-Vjp = Callable[[Sequence[Value], Value, Attrs, Value, Sequence[bool]], Sequence["Value | None"]]
+Vjp = Callable[
+    [Sequence[Value], Value, Attrs, Cotangent, Sequence[bool]], Sequence["Cotangent | None"]
+]
 #: a partial derivative: (operands..., result) -> a value, a number, or a masked value
 Partial = Callable[..., "Value | float | Masked"]
-
-
-@dataclass(frozen=True)
-class Masked:
-    """``where(condition, value, 0)`` as a partial: the mask is applied after the product.
-
-    The branch that was not taken may hold an infinity or a NaN, which a product with zero would
-    keep.
-    """
-
-    condition: Value
-    value: Value | float = 1.0
 
 
 @dataclass(frozen=True)
@@ -123,24 +115,24 @@ def constant_number(value: Value) -> float | None:
 # -- elementwise ---------------------------------------------------------------------------------
 
 
-def _times(cotangent: Value, partial: Value | float | Masked) -> Value | None:
-    """cotangent · partial, masks applied after the product."""
+def _times(tangent: Value, partial: Value | float | Masked) -> Value | None:
+    """tangent · partial, masks applied after the product."""
     from gradc.ir import ops
 
     if isinstance(partial, Masked):
-        inner = _times(cotangent, partial.value)
+        inner = _times(tangent, partial.value)
         return inner and ops.where(partial.condition, inner, ops.full_like(inner, 0))
     if isinstance(partial, Value):
-        node = cotangent.node
-        if node.op.name == "where" and constant_number(cotangent.operands[2]) == 0:
-            condition, taken, zero = cotangent.operands
+        node = tangent.node
+        if node.op.name == "where" and constant_number(tangent.operands[2]) == 0:
+            condition, taken, zero = tangent.operands
             return ops.where(condition, taken * partial, zero)
-        return cotangent * partial
+        return tangent * partial
     if partial == 0:
         return None
     if partial == 1:
-        return cotangent
-    return -cotangent if partial == -1 else cotangent * partial
+        return tangent
+    return -tangent if partial == -1 else tangent * partial
 
 
 def _elementwise_jvp(partials: Sequence[Partial | None]) -> Jvp:
@@ -161,11 +153,11 @@ def _elementwise_vjp(partials: Sequence[Partial | None]) -> Vjp:
         operands: Sequence[Value],
         result: Value,
         _: Attrs,
-        cotangent: Value,
+        cotangent: Cotangent,
         needed: Sequence[bool],
-    ) -> list[Value | None]:
+    ) -> list[Cotangent | None]:
         return [
-            _times(cotangent, partial(*operands, result)) if partial and need else None
+            cotangent.times(partial(*operands, result)) if partial and need else None
             for partial, need in zip(partials, needed, strict=True)
         ]
 
@@ -233,12 +225,14 @@ def linear(
     *,
     kinds: str = "biuf",
     operands: int | None = 1,
+    under: Callable[[Cotangent, Linear], list[Cotangent | None]] = Cotangent.mixed,
     samples: tuple[Sample, ...] = (),
 ) -> Op:
     """Declare an op linear in its first ``operands`` operands (None: all), jointly.
 
-    ``transpose(cotangent, operands, attrs)`` gives the cotangent of each linear operand. The
-    tangent is the op itself on the tangents, zeros where an operand has none.
+    ``transpose(cotangent, operands, attrs)`` gives the cotangent of each linear operand, and
+    ``under`` says what that does to a mask. The tangent is the op itself on the tangents, zeros
+    where an operand has none.
     """
 
     def jvp(
@@ -257,10 +251,10 @@ def linear(
         values: Sequence[Value],
         result: Value,
         attrs: Attrs,
-        cotangent: Value,
+        cotangent: Cotangent,
         needed: Sequence[bool],
-    ) -> list[Value | None]:
-        out = list(transpose(cotangent, values, attrs))
+    ) -> list[Cotangent | None]:
+        out = under(cotangent, lambda ct: transpose(ct, values, attrs))
         return out + [None] * (len(values) - len(out))
 
     return Op(
@@ -276,13 +270,16 @@ def bilinear(
     transposes: tuple[
         Callable[[Value, Value, Attrs], Value], Callable[[Value, Value, Attrs], Value]
     ],
+    narrow: Callable[[Conditions, Value, int, Sequence[Value], Attrs], Value | None],
     *,
     kinds: str = "biuf",
     samples: tuple[Sample, ...] = (),
 ) -> Op:
     """Declare an op linear in each of two operands.
 
-    ``transposes[k](cotangent, other operand, attrs)`` is the cotangent of operand k.
+    ``transposes[k](cotangent, other operand, attrs)`` is the cotangent of operand k, and
+    ``narrow(known, condition, k, operands, attrs)`` the condition for its elements, if it is one
+    for all of the result that an element enters.
     """
 
     def jvp(
@@ -298,14 +295,17 @@ def bilinear(
         values: Sequence[Value],
         result: Value,
         attrs: Attrs,
-        cotangent: Value,
+        cotangent: Cotangent,
         needed: Sequence[bool],
-    ) -> list[Value | None]:
+    ) -> list[Cotangent | None]:
         others = (values[1], values[0])
-        return [
-            transpose(cotangent, other, attrs) if need else None
-            for transpose, other, need in zip(transposes, others, needed, strict=True)
-        ]
+        return cotangent.weighted(
+            lambda ct: [
+                transpose(ct, other, attrs) if need else None
+                for transpose, other, need in zip(transposes, others, needed, strict=True)
+            ],
+            lambda condition, k: narrow(cotangent.known, condition, k, values, attrs),
+        )
 
     return Op(
         name=name, family="bilinear", infer=infer, numpy=numpy, kinds=kinds, jvp=jvp, vjp=vjp,

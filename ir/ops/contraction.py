@@ -12,6 +12,7 @@ import numpy as np
 
 from gradc.ir.graph import Value
 from gradc.ir.ops.base import Attrs, Sample, bilinear
+from gradc.ir.ops.conditions import Conditions
 from gradc.ir.types import TensorType
 
 
@@ -50,10 +51,21 @@ def _right(ct: Value, a: Value, attrs: Attrs) -> Value:
     return matmul(a, ct, ta=not attrs["ta"], tb=False)
 
 
+def _narrow(
+    known: Conditions, condition: Value, k: int, xs: Sequence[Value], attrs: Attrs
+) -> Value | None:
+    """The condition of rows for the left operand, of columns for the right one."""
+    *batch, m, n = condition.shape
+    one = known.narrowed(condition, (*batch, *((1, n) if k else (m, 1))))
+    if one is not None and attrs["tb" if k else "ta"]:
+        one = known.shaped(one, (*batch, *((n, 1) if k else (1, m))))
+    return one and known.spread(one, xs[k].shape)
+
+
 _FORMS = [(ta, tb) for ta in (False, True) for tb in (False, True)]
 
 matmul = bilinear(
-    "matmul", _matmul_type, _matmul_numpy, (_left, _right), kinds="iuf",
+    "matmul", _matmul_type, _matmul_numpy, (_left, _right), _narrow, kinds="iuf",
     samples=tuple(
         Sample(((k, m) if ta else (m, k), (n, k) if tb else (k, n)), {"ta": ta, "tb": tb})
         for m, k, n in [(3, 4, 5), (1, 3, 1), (17, 9, 20)] for ta, tb in _FORMS

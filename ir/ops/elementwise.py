@@ -1,13 +1,16 @@
 """Elementwise ops. Operands agree in dtype and shape; broadcasts are explicit.
 
 Conventions at kinks: abs has slope 0 at 0; maximum and minimum share the slope equally in a tie;
-sqrt has slope +inf at 0; floor, ceil, rint, trunc, sign and comparisons have slope 0 everywhere.
+sqrt has slope +inf at 0; hypot has slope 0 at the origin, as norms have, and atan2 has none there
+(NaN); floor, ceil, rint, trunc, sign and comparisons have slope 0 everywhere. The branch that a
+where does not take contributes nothing, of any order.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,12 @@ from gradc.ir.graph import Value
 from gradc.ir.ops.base import (
     REGISTRY,
     Attrs,
-    Masked,
     Op,
     Sample,
     constant_number,
     elementwise,
 )
+from gradc.ir.ops.cotangent import Cotangent, Masked
 from gradc.ir.types import BOOL, TensorType
 
 _ANY, _POSITIVE, _NONZERO, _UNIT = (-3.0, 3.0), (0.1, 4.0), (0.5, 3.0), (-0.9, 0.9)
@@ -152,8 +155,17 @@ log2 = _math("log2", np.log2, lambda x, out: (1 / math.log(2)) / x, _POSITIVE)
 log10 = _math("log10", np.log10, lambda x, out: (1 / math.log(10)) / x, _POSITIVE)
 sqrt = elementwise("sqrt", np.sqrt, (lambda x, out: 0.5 / out,), domain=(_POSITIVE,))
 cbrt = _math("cbrt", np.cbrt, lambda x, out: (1 / 3) / (out * out), _POSITIVE)
-hypot = elementwise("hypot", np.hypot, (lambda x, y, out: x / out, lambda x, y, out: y / out),
+hypot = elementwise("hypot", np.hypot,
+                    (lambda x, y, out: _unless_zero(out, x / out),
+                     lambda x, y, out: _unless_zero(out, y / out)),
                     lower=lambda s, x, y: s.math("hypot", x, y), domain=(_NONZERO, _ANY))
+
+
+
+def _unless_zero(out: Value, partial: Value) -> Masked:
+    """A partial that is 0 by convention where the result is."""
+    return Masked(_op("ne", out, _like(out, 0)), partial)
+
 
 # -- trigonometric and hyperbolic ----------------------------------------------------------------
 
@@ -287,12 +299,14 @@ def _where_jvp(operands: Any, result: Any, attrs: Any, tangents: Any) -> Value |
 
 
 def _where_vjp(
-    operands: Any, result: Any, attrs: Any, cotangent: Value, needed: Sequence[bool]
-) -> list[Value | None]:
-    condition, zero = operands[0], _like(cotangent, 0)
-    taken = where(condition, cotangent, zero) if needed[1] else None
-    other = where(logical_not(condition), cotangent, zero) if needed[2] else None
-    return [None, taken, other]
+    operands: Any, result: Any, attrs: Any, cotangent: Cotangent, needed: Sequence[bool]
+) -> list[Cotangent | None]:
+    condition = operands[0]
+    return [
+        None,
+        cotangent.under(condition, guard=True) if needed[1] else None,
+        cotangent.under(condition, holds=False, guard=True) if needed[2] else None,
+    ]
 
 
 where = Op(name="where", family="elementwise", infer=_where_type, numpy=np.where,
@@ -337,9 +351,9 @@ def _convert_jvp(operands: Any, result: Value, attrs: Attrs, tangents: Any) -> V
 
 
 def _convert_vjp(
-    operands: Any, result: Value, attrs: Attrs, cotangent: Value, needed: Sequence[bool]
-) -> list[Value | None]:
-    return [convert(cotangent, dtype=operands[0].dtype)]
+    operands: Any, result: Value, attrs: Attrs, cotangent: Cotangent, needed: Sequence[bool]
+) -> list[Cotangent | None]:
+    return [replace(cotangent, value=convert(cotangent.value, dtype=operands[0].dtype))]
 
 
 convert = Op(name="convert", family="elementwise",

@@ -12,6 +12,7 @@ import numpy as np
 
 from gradc.ir.graph import Value
 from gradc.ir.ops.base import Attrs, Op, Sample, linear
+from gradc.ir.ops.cotangent import Cotangent
 from gradc.ir.types import I64, Shape, TensorType
 
 
@@ -103,16 +104,20 @@ def _set_jvp(xs: Sequence[Value], out: Value, attrs: Attrs, tangents: Any) -> Va
 
 
 def _set_vjp(
-    xs: Sequence[Value], out: Value, attrs: Attrs, ct: Value, needed: Sequence[bool]
-) -> list[Value | None]:
+    xs: Sequence[Value], out: Value, attrs: Attrs, cotangent: Cotangent, needed: Sequence[bool]
+) -> list[Cotangent | None]:
     from gradc.ir import ops
 
     x, u, *indices = xs
-    dx = scatter_set(ct, _zeros(u), *indices) if needed[0] else None
-    du = None
-    if needed[1]:
-        du = ops.where(_winners(x, u, indices), gather(ct, *indices), _zeros(u))
-    return [dx, du, *(None for _ in indices)]
+
+    def transposed(ct: Value) -> list[Value | None]:
+        dx = scatter_set(ct, _zeros(u), *indices) if needed[0] else None
+        du = None
+        if needed[1]:
+            du = ops.where(_winners(x, u, indices), gather(ct, *indices), _zeros(u))
+        return [dx, du, *(None for _ in indices)]
+
+    return cotangent.mixed(transposed)
 
 
 scatter_set = Op(

@@ -12,6 +12,7 @@ import numpy as np
 
 from gradc.ir.graph import Value
 from gradc.ir.ops.base import Attrs, Op, Sample, linear
+from gradc.ir.ops.cotangent import Cotangent
 from gradc.ir.types import BOOL, I64, TensorType, kept_shape, reduced_shape
 
 
@@ -48,7 +49,7 @@ _EMPTY = (Sample(((0, 3),), {"axes": (0,)}), Sample(((3, 0),), {"axes": (0,)}))
 
 sum_ = linear(
     "sum", _reduce_type, lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
-    lambda ct, xs, attrs: [spread(ct, xs[0], attrs["axes"])],
+    lambda ct, xs, attrs: [spread(ct, xs[0], attrs["axes"])], under=Cotangent.copied,
     kinds="iuf", samples=_SAMPLES + _EMPTY,
 )
 
@@ -57,8 +58,16 @@ def _product_jvp(xs: Any, out: Value, attrs: Attrs, tangents: Any) -> Value | No
     return tangents[0] and sum_(tangents[0] * _others(xs[0], attrs["axes"]), axes=attrs["axes"])
 
 
-def _product_vjp(xs: Any, out: Value, attrs: Attrs, ct: Value, needed: Any) -> list[Value | None]:
-    return [spread(ct, xs[0], attrs["axes"]) * _others(xs[0], attrs["axes"])]
+def _product_vjp(
+    xs: Any, out: Value, attrs: Attrs, ct: Cotangent, needed: Any
+) -> list[Cotangent | None]:
+    return _spread_times(ct, xs[0], attrs["axes"], _others(xs[0], attrs["axes"]))
+
+
+def _spread_times(
+    ct: Cotangent, x: Value, axes: Sequence[int], partial: Value
+) -> list[Cotangent | None]:
+    return [part and part.times(partial) for part in ct.copied(lambda v: [spread(v, x, axes)])]
 
 
 def _others(x: Value, axes: Sequence[int]) -> Value:
@@ -109,9 +118,11 @@ def _extremum_jvp(xs: Any, out: Value, attrs: Attrs, tangents: Any) -> Value | N
     return tangents[0] and sum_(tangents[0] * _share_among_ties(xs[0], out, axes), axes=axes)
 
 
-def _extremum_vjp(xs: Any, out: Value, attrs: Attrs, ct: Value, needed: Any) -> list[Value | None]:
+def _extremum_vjp(
+    xs: Any, out: Value, attrs: Attrs, ct: Cotangent, needed: Any
+) -> list[Cotangent | None]:
     axes = attrs["axes"]
-    return [spread(ct, xs[0], axes) * _share_among_ties(xs[0], out, axes)]
+    return _spread_times(ct, xs[0], axes, _share_among_ties(xs[0], out, axes))
 
 
 def _extremum(name: str, numpy: Callable[..., Any]) -> Op:
@@ -185,8 +196,10 @@ def _cumprod_jvp(xs: Any, out: Value, attrs: Attrs, tangents: Any) -> Value | No
     return tangents[0] and _cumprod_linear(xs[0], attrs, tangents[0], transposed=False)
 
 
-def _cumprod_vjp(xs: Any, out: Value, attrs: Attrs, ct: Value, needed: Any) -> list[Value | None]:
-    return [_cumprod_linear(xs[0], attrs, ct, transposed=True)]
+def _cumprod_vjp(
+    xs: Any, out: Value, attrs: Attrs, ct: Cotangent, needed: Any
+) -> list[Cotangent | None]:
+    return ct.weighted(lambda v: [_cumprod_linear(xs[0], attrs, v, transposed=True)])
 
 
 def _cumprod_linear(x: Value, attrs: Attrs, t: Value, transposed: bool) -> Value:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradc.ir.graph import Value
 from gradc.ir.ops.base import Attrs, Op, Sample, linear
+from gradc.ir.ops.cotangent import Cotangent
 from gradc.ir.types import Shape, TensorType, broadcast_shapes
 
 
@@ -22,6 +23,7 @@ def _reshape_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
 reshape: Op = linear(
     "reshape", _reshape_type, lambda x, shape: np.reshape(x, shape),
     lambda ct, xs, attrs: [reshape(ct, shape=xs[0].shape)],
+    under=Cotangent.moved,
     samples=(Sample(((2, 6),), {"shape": (3, 4)}), Sample(((4,),), {"shape": (1, 4, 1)}),
              Sample(((1,),), {"shape": ()}), Sample(((0, 3),), {"shape": (3, 0)})),
 )
@@ -37,6 +39,7 @@ def _transpose_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
 transpose: Op = linear(
     "transpose", _transpose_type, lambda x, perm: np.transpose(x, perm),
     lambda ct, xs, attrs: [transpose(ct, perm=tuple(int(i) for i in np.argsort(attrs["perm"])))],
+    under=Cotangent.moved,
     samples=(Sample(((3, 5),), {"perm": (1, 0)}), Sample(((2, 3, 4),), {"perm": (2, 0, 1)}),
              Sample(((17, 20),), {"perm": (1, 0)}), Sample(((2, 3, 4),), {"perm": (0, 2, 1)}),
              Sample(((0, 2),), {"perm": (1, 0)})),
@@ -64,6 +67,7 @@ def unbroadcast(ct: Value, shape: Shape) -> Value:
 broadcast = linear(
     "broadcast", _broadcast_type, lambda x, shape: np.broadcast_to(x, shape).copy(),
     lambda ct, xs, attrs: [unbroadcast(ct, xs[0].shape)],
+    under=Cotangent.summed,
     samples=(Sample(((),), {"shape": (3, 4)}), Sample(((4,),), {"shape": (3, 4)}),
              Sample(((3, 1),), {"shape": (3, 19)}), Sample(((1,),), {"shape": (0,)}),
              Sample(((1, 3, 1),), {"shape": (5, 2, 3, 4)})),
@@ -97,6 +101,7 @@ slice_ = linear(
         region(x.shape, {"starts": starts, "sizes": sizes, "steps": steps})].copy(),
     lambda ct, xs, attrs: [
         embed(ct, shape=xs[0].shape, starts=attrs["starts"], steps=attrs["steps"])],
+    under=Cotangent.moved,
     samples=(Sample(((7,),), {"starts": (1,), "sizes": (3,), "steps": (2,)}),
              Sample(((7,),), {"starts": (6,), "sizes": (7,), "steps": (-1,)}),
              Sample(((4, 5),), {"starts": (1, 0), "sizes": (2, 5), "steps": (1, 1)}),
@@ -120,6 +125,7 @@ embed: Op = linear(
     "embed", _embed_type, _embed_numpy,
     lambda ct, xs, attrs: [
         slice_(ct, starts=attrs["starts"], sizes=xs[0].shape, steps=attrs["steps"])],
+    under=Cotangent.moved,
     samples=(Sample(((3,),), {"shape": (7,), "starts": (1,), "steps": (2,)}),
              Sample(((2, 5),), {"shape": (4, 30), "starts": (3, 2), "steps": (-2, 3)}),
              Sample(((0,),), {"shape": (4,), "starts": (0,), "steps": (1,)})),
@@ -141,15 +147,16 @@ def _update_numpy(x: Any, u: Any, starts: Shape, steps: Shape) -> Any:
 
 
 def _update_transpose(ct: Value, xs: Sequence[Value], attrs: Attrs) -> list[Value | None]:
-    from gradc.ir.ops import full_like
+    from gradc.ir.ops import full
 
     where = {"starts": attrs["starts"], "steps": attrs["steps"]}
-    return [update_slice(ct, full_like(xs[1], 0), **where),
+    return [update_slice(ct, full(ct, xs[1].shape, 0), **where),
             slice_(ct, sizes=xs[1].shape, **where)]
 
 
 update_slice = linear(
     "update_slice", _update_type, _update_numpy, _update_transpose, operands=2,
+    under=Cotangent.moved,
     samples=(Sample(((7,), (3,)), {"starts": (1,), "steps": (2,)}),
              Sample(((4, 20), (2, 17)), {"starts": (3, 2), "steps": (-1, 1)}),
              Sample(((4,), (0,)), {"starts": (0,), "steps": (1,)}),
@@ -182,7 +189,7 @@ def _concat_transpose(ct: Value, xs: Sequence[Value], attrs: Attrs) -> list[Valu
 
 concat = linear(
     "concat", _concat_type, lambda *xs, axis: np.concatenate(xs, axis), _concat_transpose,
-    operands=None,
+    operands=None, under=Cotangent.moved,
     samples=(Sample(((2,), (3,), (1,)), {"axis": 0}), Sample(((2, 3), (2, 20)), {"axis": 1}),
              Sample(((1, 4), (0, 4)), {"axis": 0})),
 )

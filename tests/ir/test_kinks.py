@@ -71,6 +71,19 @@ def test_sqrt_at_zero_is_vertical(mode: str) -> None:
 
 
 @MODES
+def test_hypot_at_the_origin_is_flat(mode: str) -> None:
+    x, y = slopes(ops.hypot, [0.0, -0.0, 3.0, 0.0], [0.0, 0.0, 4.0, -2.0], mode=mode)
+    np.testing.assert_allclose(x, [0, 0, 0.6, 0])
+    np.testing.assert_allclose(y, [0, 0, 0.8, -1])
+
+
+@MODES
+def test_atan2_has_no_slope_at_the_origin(mode: str) -> None:
+    for slope in slopes(ops.atan2, [0.0], [0.0], mode=mode):
+        assert np.isnan(slope).all()
+
+
+@MODES
 def test_the_branch_not_taken_leaks_nothing(mode: str) -> None:
     def safe(f: Callable[[Value], Value]) -> Callable[[Value], Value]:
         return lambda x: ops.where(x > 0, f(x), ops.full_like(x, 0))

@@ -115,13 +115,13 @@ def test_planted_wrong_rules_are_caught() -> None:
         return tangents[0] * (1 - out)
 
     def wrong_vjp(xs: Any, out: Any, attrs: Any, ct: Any, needed: Any) -> Any:
-        return [ct * (1 - out * out) * 1.001]
+        return [ct.times((1 - out * out) * 1.001)]
 
     def first_order_only(xs: Any, out: Any, attrs: Any, ct: Any, needed: Any) -> Any:
-        return [ct * ops.stop_gradient(1 - out * out)]
+        return [ct.times(ops.stop_gradient(1 - out * out))]
 
     def wrong_shape(xs: Any, out: Any, attrs: Any, ct: Any, needed: Any) -> Any:
-        return [ops.reshape(ct, shape=(5, 1))]
+        return ct.moved(lambda v: [ops.reshape(v, shape=(5, 1))])
 
     def wrong_meaning(x: Any) -> Any:
         return np.tanh(x) * 1.01
