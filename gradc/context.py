@@ -10,7 +10,6 @@ import threading
 from typing import TYPE_CHECKING
 
 from gradc.ir.graph import Builder, Value
-from gradc.ir.types import TensorType
 from gradc.source import user_locs
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Context:
         assert cell.trace is not None and cell.value is not None
         key = (id(cell.trace), cell.value.id)
         if key not in self._inputs:
-            type_ = TensorType(outer.dtype, outer.shape, outer.weak)
+            type_ = outer.type
             value = self.builder.input(f"captured{len(self.source_of)}", type_)
             self._inputs[key] = value
             self.source_of[value.id] = snapshot

@@ -26,9 +26,10 @@ MAKE_INSIDE = (
     "make the array inside the traced function with np.zeros, np.array, ... (called as np.zeros), "
     "and turn an array from outside into one with np.array(a)"
 )
-_FLOAT = (
-    "leave out float(); x.astype(np.float32) in place of np.float32(x); for a write, "
-    f"{MAKE_INSIDE}"
+_STAY_TRACED = (
+    "X @ w or np.dot(X, w) in place of X.dot(w) with X from outside; x.astype(np.float32) in place "
+    "of np.float32(x) or float(x); np.exp(np.array([a, b])) in place of np.exp([a, b]); for a "
+    f"write, {MAKE_INSIDE}"
 )
 
 
@@ -66,7 +67,7 @@ def class_of(t: Tracer, may_ask: bool) -> type:
     if not t.is_scalar:
         return np.ndarray
     if t.weak:
-        return int if t.dtype.kind == "i" else float
+        return {"b": bool, "i": int, "f": float}[t.dtype.kind]
     if t.dtype.kind == "b" and may_ask:
         ask_static(t)  # whether a bool is Python's or NumPy's shows only then
     return t.dtype.type
@@ -78,7 +79,7 @@ class Conversions:
     __slots__ = ()
 
     @property  # type: ignore[misc]
-    def __class__(self) -> type:  # type: ignore[override]
+    def __class__(self) -> type:
         """For isinstance in user code: of what NumPy would have here."""
         frame = sys._getframe(1)
         if not is_users(frame):
@@ -95,8 +96,7 @@ class Conversions:
         raise TracerError(
             "a traced array was to be turned into a plain NumPy array",
             types=[describe(self)],
-            remedy=f"X @ w and np.dot(X, w) in place of X.dot(w), and so for other methods of an "
-            f"array from outside; {MAKE_INSIDE}",
+            remedy=_STAY_TRACED,
         )
 
     def __bool__(self: Any) -> bool:
@@ -118,7 +118,7 @@ class Conversions:
             "float() of a traced value was asked for (or np.float64(), or a write into a plain "
             "NumPy array)"
         )
-        return float(number(self, TracerError, asked, _FLOAT))
+        return float(number(self, TracerError, asked, f"leave out float(); {_STAY_TRACED}"))
 
     def __complex__(self: Any) -> complex:
         raise TracerError("complex numbers are not supported", types=[describe(self)],

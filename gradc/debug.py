@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from string import Formatter
 from typing import Any
 
@@ -11,13 +12,16 @@ from gradc.context import current
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.tracer import Tracer
+from gradc.tree import flatten, unflatten
+
+_HOLE = re.compile("\0([0-9]+)\0")
 
 
 def debug_print(format: str, *args: Any, **kwargs: Any) -> None:
     """Print a line each time the compiled code runs, in the order of the program.
 
-    ``format`` is filled as by ``str.format``, with arrays where traced values stand. Outside a
-    trace it prints at once.
+    ``format`` is filled as by ``str.format``, with arrays where traced values stand, in tuples,
+    lists, dicts and dataclasses too. Outside a trace it prints at once.
 
     >>> import gradc
     >>> @gradc.compile
@@ -58,10 +62,40 @@ def _traced_format(
             convert = f"!{conversion}" if conversion else ""
             text.append("{" + convert + (f":{spec}" if spec else "") + "}")
         else:
-            known = np.asarray(field.array()) if isinstance(field, Tracer) else field
-            shown = formatter.convert_field(known, conversion)
-            text.append(_escaped(formatter.format_field(shown, spec)))
+            holes: list[Value] = []
+            shown = formatter.convert_field(_known(field, holes), conversion)
+            parts = _HOLE.split(formatter.format_field(shown, spec))
+            for part, hole in zip(parts[::2], [*parts[1::2], None], strict=True):
+                text.append(_escaped(part))
+                if hole is not None:
+                    values.append(holes[int(hole)])
+                    text.append("{!r}")
     return "".join(text), values
+
+
+class _Hole:
+    """Stands for a traced value in a structure until the compiled code runs."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+
+    def __repr__(self) -> str:
+        return f"\0{self.position}\0"
+
+
+def _known(field: Any, holes: list[Value]) -> Any:
+    """A field with arrays for constants and holes for traced values."""
+    leaves, tree = flatten(field)
+    for k, leaf in enumerate(leaves):
+        if isinstance(leaf, Tracer):
+            if leaf.is_constant:
+                leaves[k] = np.asarray(leaf.array())
+            else:
+                leaves[k] = _Hole(len(holes))
+                holes.append(leaf.value)
+    return unflatten(tree, leaves) if any(isinstance(x, (_Hole, np.ndarray)) for x in leaves) else (
+        field
+    )
 
 
 def _escaped(text: str) -> str:

@@ -64,7 +64,8 @@ def _normalize(item: Any) -> Any:
     if isinstance(item, slice):
         return slice(*(None if v is None else v.__index__() for v in
                        (item.start, item.stop, item.step)))
-    if isinstance(item, (list, tuple)):
+    if isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
+        item = item if isinstance(item, (list, tuple)) else list(item)
         item = operand(item) if has_tracers(item) else np.asarray(item)
         if isinstance(item, np.ndarray) and item.size == 0:
             item = item.astype(I64)
@@ -90,7 +91,8 @@ def _checked_traced(item: Tracer) -> Tracer:
         raise TracerIndexError(
             "an array was read with a traced boolean mask: the size of the result is not known",
             types=[describe(item)],
-            remedy="np.where(mask, a, other), or (a * mask).sum() in place of a[mask].sum()",
+            remedy="np.where(mask, a, other), or (a * mask).sum() in place of a[mask].sum(), or "
+            "a[...] = np.where(mask, a * 2, a) in place of a[mask] *= 2",
         )
     raise IndexingError(_KINDS, types=[describe(item)],
                         remedy="convert the index to integers (i.astype(int))")
@@ -202,7 +204,7 @@ def _array_index(t: Tracer, index: Any) -> Any:
 def _plain(item: Any) -> Any:
     if isinstance(item, Tracer):
         return item.array()
-    if isinstance(item, list):
+    if isinstance(item, (list, tuple)):
         return [_plain(i) for i in item]
     if isinstance(item, slice):
         return _normalize(item)

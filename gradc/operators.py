@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -124,5 +125,9 @@ class Operators:
         _unary(f) for f in (np.negative, np.positive, np.absolute, np.invert)
     )
 
-    def __round__(self, digits: int | None = None) -> Any:
-        return np.round(self, digits or 0)  # type: ignore[call-overload]
+    def __round__(self: Any, digits: int | None = None) -> Any:
+        """To an int, or to some digits."""
+        rounded = np.round(self, digits or 0)
+        if digits is not None or not self.is_scalar:
+            return rounded
+        return math.trunc(rounded) if self.is_constant else rounded.as_integer()

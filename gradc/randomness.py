@@ -24,6 +24,7 @@ _CALLABLE = (FunctionType, MethodType, partial)
 
 
 def _state(generator: Any) -> bytes:
+    state: Any
     if isinstance(generator, Random):
         state = generator.getstate()
     elif isinstance(generator, np.random.RandomState):

@@ -103,7 +103,8 @@ class Tracer(Conversions, Operators, Methods):
     @property
     def type(self) -> TensorType:
         """dtype, shape and weakness."""
-        return TensorType(self.dtype, self.shape, self.weak)
+        # A Python bool promotes like NumPy's.
+        return TensorType(self.dtype, self.shape, self.weak and self.dtype.kind != "b")
 
     @property
     def context(self) -> Context | None:
@@ -220,6 +221,10 @@ class Tracer(Conversions, Operators, Methods):
         cell.value = write_back(self.path, cell.value, new)
         cell.version += 1
         self._memo = (context, cell.version, new)
+
+    def as_integer(self) -> Tracer:
+        """A scalar as a Python int."""
+        return fresh(ops.convert(self.value, dtype=np.dtype(np.int64)), weak=True)
 
     # -- what Python and NumPy ask for ----------------------------------------------------------
 

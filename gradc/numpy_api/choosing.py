@@ -60,6 +60,8 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, min: Any
     low = a_min if min is None or min is np._NoValue else min
     high = a_max if max is None or max is np._NoValue else max
     result = as_tracer(a)
+    if result.weak:
+        result = convert(result, result.dtype)
     bounds = [b for b in (low, high) if b is not None and b is not np._NoValue]
     dtype = promoted([result, *bounds])
     if result.dtype != dtype or result.weak:

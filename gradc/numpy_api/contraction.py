@@ -14,12 +14,25 @@ from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, Shape, broadcast_shapes
 from gradc.numpy_api.dispatch import implements
 from gradc.numpy_api.shaping import moveaxis
-from gradc.numpy_api.values import as_tracer, is_single, normalized, promoted, to_value
+from gradc.numpy_api.values import (
+    as_tracer,
+    convert,
+    is_single,
+    normalized,
+    promoted,
+    to_value,
+)
 from gradc.tracer import Tracer, describe, fresh
 
 
+def _array(x: Any) -> Tracer:
+    """An operand as these functions take it: a Python number counts as an array."""
+    t = as_tracer(x)
+    return convert(t, t.dtype) if t.weak else t
+
+
 def _pair(a: Any, b: Any) -> tuple[Tracer, Tracer, np.dtype[Any]]:
-    one, two = as_tracer(a), as_tracer(b)
+    one, two = _array(a), _array(b)
     return one, two, promoted([one, two])
 
 
@@ -99,7 +112,7 @@ def vecmat(x1: Any, x2: Any) -> Any:
 
 @implements(np.dot)
 def dot(a: Any, b: Any, out: Any = None) -> Any:
-    x, y = as_tracer(a), as_tracer(b)
+    x, y = _array(a), _array(b)
     if not x.ndim or not y.ndim:
         return np.multiply(x, y)
     if x.ndim <= 2 and y.ndim <= 2 or y.ndim == 1:
@@ -116,7 +129,7 @@ def vdot(a: Any, b: Any) -> Any:
 
 @implements(np.inner)
 def inner(a: Any, b: Any) -> Any:
-    x, y = as_tracer(a), as_tracer(b)
+    x, y = _array(a), _array(b)
     if not x.ndim or not y.ndim:
         return np.multiply(x, y)
     if x.shape[-1] != y.shape[-1]:
@@ -126,7 +139,7 @@ def inner(a: Any, b: Any) -> Any:
 
 @implements(np.outer, np.linalg.outer)
 def outer(a: Any, b: Any, out: Any = None) -> Any:
-    return np.multiply(np.ravel(as_tracer(a))[:, None], np.ravel(as_tracer(b))[None, :])
+    return np.multiply(np.ravel(_array(a))[:, None], np.ravel(_array(b))[None, :])
 
 
 @implements(np.tensordot, np.linalg.tensordot)

@@ -202,7 +202,7 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
 
 def _representatives(values: tuple[Any, ...]) -> list[Any]:
     """For each Tracer what NumPy promotes like it: a Python number, or its dtype."""
-    number = {"i": 1, "f": 1.0}
+    number = {"b": True, "i": 1, "f": 1.0}
     return [number[t.dtype.kind] if t.weak else t.dtype for t in tracers_in(values)]
 
 

@@ -133,9 +133,14 @@ def _known(func: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Constants in place of the Tracers of constants, also inside tuples, lists and dicts."""
+    """Constants in place of Tracers, also inside tuples, lists and dicts.
+
+    An argument that is an int is asked for its number. Raises TracerError.
+    """
     if isinstance(value, Tracer):
-        return value.array()
+        if value.is_constant:
+            return value.array()
+        return [plain(item) for item in value] if value.shape else value.__index__()
     if type(value) in (tuple, list):
         return type(value)(plain(item) for item in value)
     if type(value) is dict:

@@ -14,6 +14,7 @@ from gradc.numpy_api.values import (
     as_tracer,
     broadcast,
     check_dtype,
+    convert,
     integers,
     is_single,
     is_traced,
@@ -120,6 +121,25 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     at = normalized(axis, t.ndim)
     keep = np.delete(np.arange(t.shape[at]), plain(obj))
     return t[(*(slice(None),) * at, keep)]
+
+
+@implements(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
+    t, new = as_tracer(arr), as_tracer(values)
+    if axis is None:
+        t, axis = t.reshaped((t.size,)), 0
+    at = normalized(axis, t.ndim)
+    where = plain(obj)
+    where = np.arange(t.shape[at])[where] if isinstance(where, slice) else np.asarray(where)
+    if where.size == 1 and new.ndim <= t.ndim:
+        new = new.reshaped((1,) * (t.ndim - new.ndim) + new.shape)
+        if where.ndim == 0:
+            new = moveaxis(new, 0, at)
+    count = new.shape[at] if where.size == 1 and new.ndim == t.ndim else where.size
+    new = broadcast(convert(new, t.dtype), (*t.shape[:at], count, *t.shape[at + 1 :]))
+    n = t.shape[at]
+    order = np.insert(np.arange(n), where, n + np.arange(count))
+    return _concat([t, new], at)[(*(slice(None),) * at, order)]
 
 
 # -- splitting -----------------------------------------------------------------------------------

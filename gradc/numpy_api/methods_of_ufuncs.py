@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.context import current
+from gradc.conversions import ask_static
 from gradc.errors import (
     CastingError,
     GradcError,
@@ -16,8 +17,9 @@ from gradc.errors import (
     UnsupportedError,
     from_numpy,
 )
+from gradc.ir import ops
 from gradc.ir.graph import Value
-from gradc.ir.types import BOOL, F32, F64, TensorType
+from gradc.ir.types import BOOL, F32, F64, I64, TensorType
 from gradc.numpy_api.dispatch import call, evaluate, tracers_in
 from gradc.numpy_api.ufuncs import COMPARISONS, UFUNCS
 from gradc.numpy_api.values import (
@@ -61,6 +63,10 @@ def call_ufunc(
             for tracer in tracers_in(written):
                 tracer.cell.version += 1
             return evaluate(_bound(ufunc, method), inputs, kwargs)
+        if ufunc.__name__ == "clip" and method == "__call__":  # the method of an array
+            return call(np.clip, inputs, kwargs)
+        if method == "reduce" and ufunc is np.logaddexp:
+            return _logsumexp(*inputs, **kwargs)
         if method == "__call__":
             return _call(ufunc, [operand(x) for x in inputs], kwargs, operator)
         if method == "outer":
@@ -128,6 +134,9 @@ def loop_dtypes(ufunc: np.ufunc, types: list[TensorType], dtype: Any = None) -> 
 def _call(ufunc: np.ufunc, inputs: list[Any], kwargs: dict[str, Any], operator: bool) -> Any:
     out = kwargs.get("out")
     where = kwargs.get("where", True)
+    for given in out if isinstance(out, tuple) else (out,):
+        if isinstance(given, np.ndarray):
+            raise _not_into(ufunc.__name__, inputs)
     unknown = set(kwargs) - {"out", "where", "dtype", "casting", "order", "subok"}
     if unknown:
         raise UnsupportedError(
@@ -169,7 +178,13 @@ def elementwise(
             remedy="write it with functions that gradc has, or compute it outside",
         )
     types = [type_of(x) for x in inputs]
-    weak = operator and all(t.weak for t in types)
+    weak = operator and all(map(_is_python_number, inputs))
+    if operator and all(t.dtype == BOOL for t in types):
+        inputs, types, weak = _counted(ufunc, inputs, types, weak)
+    if ufunc is np.power and operator and type(inputs[1]) is int and inputs[1] == 2 and (
+        types[0].dtype == BOOL and types[0].shape
+    ):
+        return elementwise(np.square, inputs[:1])  # as NumPy's operator does: int8
     if ufunc is np.power:
         inputs, types = _checked_power(inputs, types, weak)
     loop = loop_dtypes(ufunc, types, dtype)
@@ -177,6 +192,8 @@ def elementwise(
         loop = (F64, F64, BOOL)
     shape = common_shape(*inputs)
     values = [to_value(x, d, shape) for x, d in zip(inputs, loop, strict=False)]
+    if ufunc in COMPARISONS and values[0].dtype != values[1].dtype:
+        return fresh(_compared(ufunc, *values))
     result = emit(*values)
     if isinstance(result, tuple):
         return tuple(_finish(v, d, weak) for v, d in zip(result, loop[ufunc.nin :], strict=True))
@@ -185,7 +202,53 @@ def elementwise(
 
 def _finish(value: Value, dtype: np.dtype[Any], weak: bool) -> Tracer:
     assert value.dtype == dtype, f"{value} is not {dtype}"
-    return fresh(value, weak=weak and dtype.kind in "if")
+    return fresh(value, weak=weak and dtype.kind in "bif")
+
+
+def _is_python_number(x: Any) -> bool:
+    return x.weak if isinstance(x, Tracer) else type(x) in (bool, int, float)
+
+
+#: what Python's operators do to two bools as to 0 and 1
+_COUNTING = frozenset((
+    np.add, np.subtract, np.multiply, np.floor_divide, np.remainder, np.power, np.divmod,
+    np.negative, np.positive, np.absolute, np.invert, np.left_shift, np.right_shift,
+))  # fmt: skip
+
+
+def _counted(
+    ufunc: np.ufunc, inputs: list[Any], types: list[TensorType], weak: bool
+) -> tuple[list[Any], list[TensorType], bool]:
+    """Python's bools as the ints that its arithmetic takes them for; NumPy's as they are.
+
+    Which of them an argument is shows only when it is static.
+    """
+    if ufunc not in _COUNTING or any(t.shape for t in types):
+        return inputs, types, weak
+    context = current()
+    for x in inputs:
+        if isinstance(x, Tracer) and not x.is_constant and not x.weak and (
+            context is not None and x.value_in(context).id in context.leaf_of
+        ):
+            ask_static(x)
+    if not weak:
+        return inputs, types, weak
+    whole = [fresh(to_value(x, I64), weak=True) if isinstance(x, Tracer) else int(x)
+             for x in inputs]
+    return whole, [type_of(x) for x in whole], weak
+
+
+def _compared(ufunc: np.ufunc, x: Value, y: Value) -> Value:
+    """A signed integer against an unsigned one, or the other way: exact, as in NumPy."""
+    signed, unsigned = (x, y) if x.dtype.kind == "i" else (y, x)
+    negative = ops.lt(signed, ops.full_like(signed, 0))
+    same = ops.convert(signed, dtype=unsigned.dtype)
+    sides = (same, unsigned) if signed is x else (unsigned, same)
+    below = ufunc in (np.less, np.less_equal) if signed is x else (
+        ufunc in (np.greater, np.greater_equal))
+    answer = ops.ne(negative, negative) if not (below or ufunc is np.not_equal) else (
+        ops.eq(negative, negative))
+    return ops.where(negative, answer, UFUNCS[ufunc](*sides))
 
 
 def _too_large(x: Any, dtype: np.dtype[Any]) -> bool:
@@ -221,16 +284,20 @@ def _checked_power(
     return inputs, types
 
 
+def _not_into(name: str, traced: Any) -> ReadOnlyError:
+    return ReadOnlyError(
+        f"the traced result of np.{name} cannot be written into a plain NumPy array",
+        types=[describe(t) for t in tracers_in(traced)],
+        remedy=f"a new array (m = m @ x in place of m @= x), or {MAKE_INSIDE}",
+    )
+
+
 def write_out(out: Any, result: Any, name: str) -> Any:
     """Write a result into ``out=`` under NumPy's same-kind casting; return ``out``."""
     if isinstance(out, tuple):
         (out,) = out
     if not isinstance(out, Tracer):
-        raise ReadOnlyError(
-            f"the traced result of np.{name} cannot be written into a plain NumPy array",
-            types=[describe(t) for t in tracers_in(result)],
-            remedy=MAKE_INSIDE,
-        )
+        raise _not_into(name, result)
     if out.is_scalar:
         raise ReadOnlyError(
             f"the result of np.{name} cannot be written into a scalar: it is immutable",
@@ -255,6 +322,18 @@ def write_out(out: Any, result: Any, name: str) -> Any:
         require_shape(shape, out.shape)
     out.assign(to_value(result, out.dtype, out.shape))
     return out
+
+
+def _logsumexp(a: Any, axis: Any = 0, dtype: Any = None, out: Any = None,
+               keepdims: bool = False, **others: Any) -> Any:
+    if out is not None or others:
+        raise UnsupportedError("np.logaddexp.reduce is supported with axis=, dtype= and keepdims=",
+                               remedy="leave out the others")
+    t = as_tracer(a) if dtype is None else as_tracer(a).astype(dtype)
+    top = np.max(t, axis=axis, keepdims=True)
+    shift = np.where(np.isinf(top), 0.0, top)
+    total = np.log(np.sum(np.exp(t - shift), axis=axis, keepdims=True)) + shift
+    return total if keepdims else np.sum(total, axis=axis)
 
 
 def _outer(ufunc: np.ufunc, a: Any, b: Any, **kwargs: Any) -> Any:

@@ -28,9 +28,14 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     return normalize_axes(axis if axis is None or isinstance(axis, tuple) else int(axis), ndim)
 
 
+def _lenient(axis: Any, ndim: int) -> Any:
+    """NumPy's own reductions let axis 0 and −1 of a scalar pass."""
+    return None if ndim == 0 and axis in (0, -1, (), (0,), (-1,)) else axis
+
+
 def reduce(op: Op, t: Tracer, axis: Any, keepdims: bool) -> Tracer:
     """The op along the axes of ``axis`` (None: all)."""
-    axes = _axes(axis, t.ndim)
+    axes = _axes(_lenient(axis, t.ndim), t.ndim)
     value = op(t.value, axes=axes)
     if keepdims:
         value = ops.reshape(value, shape=kept_shape(t.shape, axes))
@@ -173,8 +178,14 @@ def var(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: floa
 def std(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
         keepdims: bool = False, where: Any = True, mean: Any = None,
         correction: Any = None) -> Any:
-    """The root of the variance, whose slope at 0 is sqrt's: infinite."""
-    return np.sqrt(var(a, axis, dtype, None, ddof, keepdims, where, mean, correction))
+    """The root of the variance, with slope 0 at 0, where it has a kink, as the norm has."""
+    return _root(var(a, axis, dtype, None, ddof, keepdims, where, mean, correction))
+
+
+def _root(variance: Any) -> Any:
+    zero = np.equal(variance, 0)
+    root = np.where(zero, variance, np.sqrt(np.where(zero, variance + 1, variance)))
+    return fresh(as_tracer(root).value)
 
 
 @implements(np.average)
@@ -204,6 +215,8 @@ def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = Fa
     rows = np.ravel(t) if axis is None else moveaxis(t, axis, -1)
     ordered = np.sort(rows, axis=-1)
     n = ordered.shape[-1]
+    if not n:
+        return np.sum(rows, axis=-1) * math.nan
     middle = (ordered[..., (n - 1) // 2] + ordered[..., n // 2]) / 2 if n % 2 == 0 else (
         ordered[..., n // 2])
     nan = ordered[..., -1]
@@ -218,6 +231,7 @@ def median(a: Any, axis: Any = None, out: Any = None, overwrite_input: bool = Fa
 
 def _arg(op: Op, a: Any, axis: Any, keepdims: bool) -> Any:
     t = as_tracer(a)
+    axis = _lenient(axis, t.ndim)
     flat = t.reshaped((t.size,)) if axis is None else t
     at = 0 if axis is None else normalized(axis, t.ndim)
     if flat.dtype == BOOL:
@@ -243,6 +257,7 @@ def argmin(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) ->
 
 def _scan(op: Op, a: Any, axis: Any, dtype: Any) -> Any:
     t = _wide(as_tracer(a), dtype)
+    axis = _lenient(axis, t.ndim)
     if axis is None:
         t, axis = t.reshaped((t.size,)), 0
     if t.dtype == BOOL:
@@ -259,6 +274,27 @@ def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
 def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
     return _scan(ops.cumprod, a, axis, dtype)
 
+
+def _cumulative(scan: Any, first: float, x: Any, axis: Any, dtype: Any, initial: bool) -> Any:
+    t = as_tracer(x)
+    if axis is None and t.ndim > 1:
+        raise ValueError("For arrays which have more than one dimension ``axis`` argument is "
+                         "required.")
+    at = 0 if axis is None else normalized(axis, t.ndim)
+    out = scan(t, at, dtype)
+    if not initial:
+        return out
+    shape = (*t.shape[:at], 1, *t.shape[at + 1 :])
+    return np.concatenate([np.full(shape, first, out.dtype), out], axis=at)
+
+
+if hasattr(np, "cumulative_sum"):
+    implements(np.cumulative_sum)(
+        lambda x, axis=None, dtype=None, out=None, include_initial=False: _cumulative(
+            cumsum, 0, x, axis, dtype, include_initial))
+    implements(np.cumulative_prod)(
+        lambda x, axis=None, dtype=None, out=None, include_initial=False: _cumulative(
+            cumprod, 1, x, axis, dtype, include_initial))
 
 # -- with NaN left out ---------------------------------------------------------------------------
 
@@ -296,7 +332,7 @@ def nanvar(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: f
 @implements(np.nanstd)
 def nanstd(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: float = 0,
            keepdims: bool = False) -> Any:
-    return np.sqrt(nanvar(a, axis, dtype, None, ddof, keepdims))
+    return _root(nanvar(a, axis, dtype, None, ddof, keepdims))
 
 
 def _nan_extremum(extremum: Any, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:

@@ -20,7 +20,7 @@ _BY_REMEDY = {
     "np.where or np.select": "choose piecewise putmask place put",
     "a[np.arange(n), indices] = values": "put_along_axis",
     "a Python loop over the rows and np.stack": "apply_along_axis apply_over_axes",
-    "np.concatenate of the parts": "insert resize",
+    "np.concatenate of the parts": "resize",
     "compute it outside the traced function": "unwrap i0 roots polyfit packbits unpackbits",
     "write it with np.mean and np.dot": "cov corrcoef",
     "complex numbers are not supported; use np.sin and np.cos": "angle real_if_close",

@@ -306,13 +306,22 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = 
     return np.sum(diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
+def _triangle(t: Tracer, k: int) -> Any:
+    """Where the lower triangle is; a row counts as many."""
+    return np.tri(t.shape[-2] if t.ndim > 1 else t.size, t.shape[-1], k, dtype=bool)
+
+
 @implements(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
     t = as_tracer(m)
-    return np.where(~np.tri(t.shape[-2], t.shape[-1], k - 1, dtype=bool), t, np.zeros((), t.dtype))
+    return np.where(~_triangle(t, k - 1), t, np.zeros((), t.dtype))
 
 
 @implements(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
     t = as_tracer(m)
-    return np.where(np.tri(t.shape[-2], t.shape[-1], k, dtype=bool), t, np.zeros((), t.dtype))
+    return np.where(_triangle(t, k), t, np.zeros((), t.dtype))
+
+
+if hasattr(np, "unstack"):
+    implements(np.unstack, views=True)(lambda x, axis=0: tuple(moveaxis(x, axis, 0)))
