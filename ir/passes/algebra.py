@@ -13,7 +13,7 @@ from gradc.ir.passes.patterns import Const, Var, op, rule
 from gradc.ir.passes.rewriter import Rule
 
 x, y, z, c = Var("x"), Var("y"), Var("z"), Var("c")
-a, b = Const("a"), Const("b")
+a, b, k = Const("a"), Const("b"), Const("k")
 abs_, sqrt, where, convert = op("abs"), op("sqrt"), op("where"), op("convert")
 exp, log = op("exp"), op("log")
 maximum, minimum, fmax, fmin = op("maximum"), op("minimum"), op("fmax"), op("fmin")
@@ -95,6 +95,7 @@ _ROUNDING = [op(name) for name in ("floor", "ceil", "rint", "trunc")]
 
 CHOICE: tuple[Rule, ...] = (
     rule("where_same", where(c, x, x), x),
+    rule("where_of_numbers", where(c, a, b) * k, where(c, a * k, b * k)),
     rule("where_not", where(not_(c), x, y), where(c, y, x)),
     rule("where_true", where(a, x, y), lambda a, x, y: x if a else y),
     rule("where_inner_taken", where(c, where(c, x, y), z), where(c, x, z)),

@@ -1,4 +1,6 @@
-"""Rules on shapes: broadcasts, reshapes, transposes, conversions, reductions. All are exact."""
+"""Rules on shapes: broadcasts, reshapes, transposes, conversions, reductions. All are exact but the
+one that is ``relaxed``.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ import numpy as np
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.passes.rewriter import Draft, Rule
-from gradc.ir.types import broadcast_shapes
+from gradc.ir.types import broadcast_shapes, reduced_shape
 
 Rewrite = Callable[[Draft], Value | None]
 
 
-def local(*op_names: str, accurate: bool = False) -> Callable[[Rewrite], list[Rule]]:
+def local(
+    *op_names: str, accurate: bool = False, relaxed: bool = False
+) -> Callable[[Rewrite], list[Rule]]:
     """Make a function a rule on each of these ops, named after the function."""
     return lambda function: [
-        Rule(function.__name__, name, function, accurate=accurate) for name in op_names
+        Rule(function.__name__, name, function, relaxed, accurate) for name in op_names
     ]
 
 
@@ -250,6 +254,24 @@ def reduce_broadcast(draft: Draft) -> Value | None:
     return ops.broadcast(small, shape=draft.type.shape)
 
 
+@local("sum", relaxed=True)
+def sum_of_scaled(draft: Draft) -> Value | None:
+    """A factor that is the same for all terms is taken out."""
+    (x,) = draft.operands
+    axes = draft.attrs["axes"]
+    if not is_op(x, "mul") or x.dtype.kind != "f" or draft.builder.shared(x):
+        return None
+    for factor, other in (x.operands, x.operands[::-1]):
+        if not is_op(factor, "broadcast"):
+            continue
+        source = factor.operands[0]
+        narrow = (1,) * (len(factor.shape) - len(source.shape)) + source.shape
+        if all(narrow[axis] == 1 for axis in axes):
+            scale = ops.reshape(source, shape=reduced_shape(narrow, axes))
+            return ops.sum_(other, axes=axes) * ops.broadcast(scale, shape=draft.type.shape)
+    return None
+
+
 @local("max", "min", "any", "all")
 def idempotent_reduce_broadcast(draft: Draft) -> Value | None:
     """Copies do not change an extremum: a broadcast axis is not reduced but dropped."""
@@ -314,7 +336,8 @@ STRUCTURE: tuple[Rule, ...] = (
     *broadcast_of_one_element, *reshape_broadcast, *reshape_reshape, *transpose_identity,
     *transpose_transpose, *transpose_of_ones, *transpose_broadcast, *convert_same,
     *convert_convert, *reduce_nothing, *reduce_reduce, *reduce_broadcast,
-    *idempotent_reduce_broadcast, *reduce_transpose, *reduce_reshape, *scan_of_one, )
+    *sum_of_scaled, *idempotent_reduce_broadcast, *reduce_transpose, *reduce_reshape,
+    *scan_of_one, )
 
 #: tried before all others, on every elementwise op
 LIFT: tuple[Rule, ...] = tuple(
