@@ -28,7 +28,7 @@ BINARY = (
 STEEP_AT_ZERO = "log sqrt log1p cbrt div pow hypot atan2".split()
 COMPARISONS = "eq ne lt le gt ge".split()
 INTEGERS = "add sub mul maximum minimum bit_and bit_or bit_xor floordiv mod".split()
-SHAPES = ((), (3,), (4,), (1,), (2, 3), (3, 4), (1, 4), (3, 1), (2, 3, 4), (17,), (5, 33))
+SHAPES = ((), (3,), (4,), (1,), (2, 3), (3, 4), (1, 4), (3, 1), (2, 3, 4), (17,), (5, 33), (4, 4))
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Generator:
             self.unary, self.unary, self.binary, self.binary, self.binary, self.scale, self.reduce,
             self.broadcast, self.reshape, self.transpose, self.slice, self.embed, self.update,
             self.concat, self.matmul, self.where, self.gather, self.scatter, self.scan, self.spread,
+            self.against, self.against, self.gram,
         ]
         if not differentiable:
             self.steps += [self.compare, self.logic, self.integer, self.convert, self.order]
@@ -183,6 +184,46 @@ class Generator:
         kept = tuple(1 if a in axes else d for a, d in enumerate(x.shape))
         narrow = self.keep(ops.reshape(total, shape=kept), offer=False)
         return narrow and ops.broadcast(narrow, shape=x.shape)
+
+    def reduced(self, x: Value, axis: int) -> Value | None:
+        """One number for each row or column of a matrix."""
+        name = self.choice(("sum", "sum", "max", "min"))
+        return self.keep(self.builder.add(ops.REGISTRY[name], [x], axes=(axis,)), offer=False)
+
+    def against(self) -> Value | None:
+        """Numbers of rows against numbers of rows or columns, as s[:, None] and t[None, :] make
+        them: of one reduction, or of two; sometimes against what was reduced.
+        """
+        x = self.some(least=2)
+        if x is None or len(x.shape) != 2 or not x.type.size:
+            return None
+        first = int(self.rng.integers(2))
+        s = self.reduced(x, first)
+        t = self.reduced(x, self.choice((first, 1 - first))) if self.rng.random() < 0.6 else s
+        if s is None or t is None:
+            return None
+        shape = (*s.shape, *t.shape)
+        down = self.keep(ops.reshape(s, shape=(*s.shape, 1)), offer=False)
+        along = t
+        if self.rng.random() < 0.5:  # by the transpose of what keepdims leaves
+            column = self.keep(ops.reshape(t, shape=(*t.shape, 1)), offer=False)
+            along = column and self.keep(ops.transpose(column, perm=(1, 0)), offer=False)
+        pair = [v and self.keep(ops.broadcast(v, shape=shape), offer=False) for v in (down, along)]
+        if pair[0] is None or pair[1] is None:
+            return None
+        if shape == x.shape and self.rng.random() < 0.3:
+            pair[int(self.rng.integers(2))] = x
+        if self.rng.random() < 0.5:
+            pair.reverse()
+        return self.builder.add(ops.REGISTRY[self.choice(("sub", "mul", "add"))], pair)
+
+    def gram(self) -> Value | None:
+        """Products of all rows, or columns, with each other."""
+        x = self.some(least=2)
+        if x is None or not x.type.size:
+            return None
+        turned = bool(self.rng.integers(2))
+        return ops.matmul(x, x, ta=turned, tb=not turned)
 
     def reshape(self) -> Value | None:
         x = self.some("fib")
