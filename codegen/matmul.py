@@ -55,11 +55,31 @@ def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:
     return "blas"
 
 
+def reason(spec: Gemm, target: Target) -> str:
+    """Why :func:`strategy` is what it is."""
+    operand = spec.k * spec.n * spec.dtype.itemsize
+    size = f"B, {operand:,} bytes, {{}} the second-level cache of {target.l2:,}"
+    if operand <= target.l2:
+        return size.format("fits in")
+    if min(spec.m, spec.n) < 8:
+        return "with so few rows or columns memory is the bound, not arithmetic"
+    if spec.dtype.kind != "f":
+        return f"BLAS has no product of {spec.dtype}"
+    if strategy(spec, target) == "kernel":
+        return "BLAS counts in 32 bits"
+    return size.format("is larger than")
+
+
+def form(spec: Gemm, target: Target) -> Form:
+    """The form of the emitted kernel."""
+    return choose(spec.m, spec.n, spec.k, spec.ta, spec.tb, spec.dtype.itemsize, target)
+
+
 def scratch_bytes(spec: Gemm, target: Target) -> int:
     """The workspace, in bytes, that :func:`emit` needs for packed operands; 0 if none."""
     if strategy(spec, target) == "blas" or 0 in (spec.m, spec.n):
         return 0
-    return _form(spec, target).packed_bytes
+    return form(spec, target).packed_bytes
 
 
 def externals(spec: Gemm, target: Target) -> tuple[str, ...]:
@@ -101,7 +121,7 @@ def emit(
             shape, transposed = (spec.m, spec.n, spec.k), (spec.ta, spec.tb)
             blas.emit_gemm(b, x.elem, shape, transposed, (pa, pb, pc))
             return
-        chosen = _form(spec, target)
+        chosen = form(spec, target)
         if chosen.swapped:
             pa, pb = pb, pa
         Kernel(x, chosen, scratch, epilogue, index).emit(pa, pb, pc)
@@ -112,11 +132,6 @@ def emit(
         with b.loop(b.i64(0), b.i64(spec.batch)) as batch:
             product(batch.index)
             batch.next = []
-
-
-def _form(spec: Gemm, target: Target) -> Form:
-    """The form of the kernel."""
-    return choose(spec.m, spec.n, spec.k, spec.ta, spec.tb, spec.dtype.itemsize, target)
 
 
 def _element(dtype: np.dtype) -> str:

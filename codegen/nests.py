@@ -54,7 +54,7 @@ class NestEmitter:
         self.nest = nest
         self.pointer = pointer
         self.fail = fail
-        self.lanes = self._lanes()
+        self.lanes = lanes_at_a_time(nest, target)
         self.accumulators = Accumulators(builder, target, nest, pointer, self.lanes)
         self.place = Place(builder, pointer, self.accumulators)
 
@@ -89,18 +89,6 @@ class NestEmitter:
         mask = None if used == lanes else _mask(used, lanes)
         body = Body(self.place, Scope({}, indices), lanes, axis if lanes > 1 else None, mask)
         body.store(lane, buffer, index)
-
-    def _lanes(self) -> int:
-        """Elements at a time: a full register of the widest dtype, or all of a short loop."""
-        widest = 4
-        for phase in self.nest.phases:
-            for s in phase.body:
-                dtype = _dtype(s)
-                if dtype is not None:
-                    widest = max(widest, dtype.itemsize)
-        lanes = self.target.lanes(widest)
-        shortest = self.nest.inner[-1] if self.nest.inner else 1
-        return min(lanes, 1 << (max(shortest, 2) - 1).bit_length())
 
     # -- loops ---------------------------------------------------------------------------------
 
@@ -298,6 +286,18 @@ class _Sweep:
             if not (isinstance(statement, Load) and statement.value in outside):
                 body.run(statement)
         return [body.accumulators[s.result] for s in self.reduces]
+
+
+def lanes_at_a_time(nest: Nest, target: Target) -> int:
+    """Elements of the innermost loop at a time: a full register of the widest dtype, or all."""
+    widest = 4
+    for phase in nest.phases:
+        for s in phase.body:
+            dtype = _dtype(s)
+            if dtype is not None:
+                widest = max(widest, dtype.itemsize)
+    shortest = nest.inner[-1] if nest.inner else 1
+    return min(target.lanes(widest), 1 << (max(shortest, 2) - 1).bit_length())
 
 
 def _mask(count: int, lanes: int) -> Val:

@@ -44,11 +44,13 @@ CHECKED = frozenset(("gather", "scatter_add", "scatter_set", "debug_print"))
 
 def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
     """The loop program of a graph for a target (this machine by default)."""
-    program = _Lowering(prepare(graph), target or host()).run()
+    program = Lowering(prepare(graph), target or host()).run()
     return replace(program, outputs=graph.output_types)
 
 
-class _Lowering:
+class Lowering:
+    """The way from a prepared graph to its program, and what was decided on it."""
+
     def __init__(self, graph: Graph, target: Target) -> None:
         self.graph = graph
         self.target = target
@@ -62,12 +64,16 @@ class _Lowering:
         self._share()
         self.buffers: dict[int, Buffer] = {}
         self.scratches: list[tuple[Buffer, int]] = []
+        self.step_of: list[int] = []  # of each stage of the program
 
     def run(self) -> LoopProgram:
+        """The program."""
         self._place_values()
         stages: list[Stage] = []
         for index, step in enumerate(self.steps):
-            stages.extend(self._stages(index, step))
+            made = self._stages(index, step)
+            stages.extend(made)
+            self.step_of.extend([index] * len(made))
         place = self._plan_arena()
         return LoopProgram(
             self.graph.name,

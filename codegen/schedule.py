@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
 
 from gradc.codegen.access import Access, identity, is_view, resolve
 from gradc.codegen.loops import MATH_COST, Affine, cost
@@ -24,6 +26,40 @@ REDUCTIONS = frozenset("sum prod max min any all".split())
 LARGEST = 160
 #: a row of fewer elements does not pay for a scalar call of vector math in it
 SHORT_ROW = 64
+
+
+class Reason(Enum):
+    """Why a node does not join a step."""
+
+    OPAQUE = "that stage is an op on whole arrays, which nothing runs inside"
+    WHOLE = "it takes or gives whole arrays in memory, by itself"
+    MEMORY = "it reads a value of that stage by index or in another shape, from memory"
+    SIZE = "size limit: that stage has as many values as registers and compile time allow"
+    LOOPS = "it has other loops, and is no part of that stage's rows"
+    POINT = "it reads a value of that stage at another point of the loops"
+    ROWS = "rows against rows: one axis of that stage would stand for two"
+    INNER = "it would run inside the rows of that stage, along their inner loops"
+    UNFINISHED = "it reads a value that is only finished when that stage is done"
+    REDUCTION = "it reduces along loops that the rows of that stage cannot be arranged for"
+    MATH = "vector math would be called in rows, one element at a time, on short rows"
+
+
+class Refusal(NamedTuple):
+    """Why a node did not join a step, and the value that it would have read there, if one."""
+
+    reason: Reason
+    value: int | None = None
+
+
+class Origin(NamedTuple):
+    """How a step came to be: the node it was made for, and steps that refused that node.
+
+    The first refusal is that of the earliest step it could have joined, the last that of the step
+    before.
+    """
+
+    node: int
+    refused: tuple[tuple[int, Refusal], ...]
 
 
 @dataclass
@@ -59,6 +95,8 @@ class Single:
 
 Step = Group | Single
 
+_OPAQUE = Refusal(Reason.OPAQUE)
+
 
 class Scheduler:
     """Builds the steps of a graph and answers where each value comes from."""
@@ -67,6 +105,7 @@ class Scheduler:
         self.graph = graph
         self.steps: list[Step] = []
         self.home: dict[int, int] = {}  # node -> step
+        self.origins: list[Origin] = []  # of the steps
         self._reads: dict[int, list[Access]] = {}
 
     def run(self) -> list[Step]:
@@ -78,7 +117,9 @@ class Scheduler:
             if is_alias(self.graph, node):
                 continue
             if name in OPAQUE or name in ASSEMBLED:
-                self._place(Single(node), node)
+                last = len(self.steps) - 1
+                alone = ((last, Refusal(Reason.WHOLE)),) if self.steps else ()
+                self._place(Single(node), Origin(node.id, alone))
             else:
                 self._join(node)
         return self.steps
@@ -116,9 +157,10 @@ class Scheduler:
         """The first step that can read a value from memory."""
         return self.home[id_] + 1 if id_ in self.home else 0
 
-    def _place(self, step: Step, node: Node) -> None:
+    def _place(self, step: Step, origin: Origin) -> None:
         self.steps.append(step)
-        self.home[node.id] = len(self.steps) - 1
+        self.origins.append(origin)
+        self.home[origin.node] = len(self.steps) - 1
 
     def _join(self, node: Node) -> None:
         domain = domain_of(self.graph, node)
@@ -135,64 +177,79 @@ class Scheduler:
             source = self.root(node.operands[0])
             earliest = max(earliest, self._ready(source))
         start = max(latest, earliest, 0)
+        first: Refusal | None = None
+        last: Refusal | None = None
         for index in range(start, len(self.steps)):
             step = self.steps[index]
             if isinstance(step, Group):
-                member = self._fits(step, index, node, domain, reads)
-                if member is not None:
-                    step.members[node.id] = member
+                found = self._fits(step, index, node, domain, reads)
+                if isinstance(found, Member):
+                    step.members[node.id] = found
                     self.home[node.id] = index
                     return
+                last = found
+            else:
+                last = _OPAQUE
+            first = first or last
+        refused = []
+        if earliest > max(latest, 0):
+            refused.append((earliest - 1, Refusal(Reason.MEMORY)))
+        if first is not None and last is not None:
+            refused.append((start, first))
+            if start < len(self.steps) - 1:
+                refused.append((len(self.steps) - 1, last))
         reduced = _reduced(node)
         group = Group(domain, _splits(len(domain), reduced))
         group.members[node.id] = Member(node, tuple(range(len(domain))), False, reduced)
-        self._place(group, node)
+        self._place(group, Origin(node.id, tuple(refused)))
 
     def _fits(
         self, group: Group, index: int, node: Node, domain: Shape, reads: Sequence[Access]
-    ) -> Member | None:
-        """The membership of a node in a group, whose splits are narrowed; None if it cannot."""
+    ) -> Member | Refusal:
+        """The membership of a node in a group, whose splits are narrowed; or why it has none."""
         if len(group.members) >= LARGEST:
-            return None
+            return Refusal(Reason.SIZE)
         inside = [r for r in reads if self.home.get(r.source) == index]
         full = domain == group.domain
         axes = tuple(range(len(domain))) if full else self._row_axes(group, domain, inside)
-        if axes is None:
-            return None
+        if isinstance(axes, Refusal):
+            return axes
         splits = set(group.splits)
         for read in inside:
             member = group.members[read.source]
             if not in_registers(member, self.graph, read, axes):
-                return None
+                return Refusal(Reason.POINT, read.source)
             if member.reduced is not None:
                 splits &= _exactly(member.reduced, len(group.domain))
+                if not splits:
+                    return Refusal(Reason.UNFINISHED, read.source)
         reduced = _reduced(node)
         if reduced is not None:
             reduced = frozenset(a for k in reduced if (a := axes[k]) is not None)
             if full:
                 splits &= _splits(len(group.domain), reduced)
         if not splits:
-            return None
+            return Refusal(Reason.REDUCTION)
         split = min(splits)
         if not full:
             if any(a is not None and a >= split for a in axes):
-                return None
+                return Refusal(Reason.INNER)
             rows, inner = math.prod(group.domain[:split]), math.prod(group.domain[split:])
             if cost(node) >= MATH_COST and rows > 1 and inner < SHORT_ROW:
-                return None
+                return Refusal(Reason.MATH)
             splits = {s for s in splits if all(a is None or a < s for a in axes)}
         group.splits = splits
         return Member(node, axes, not full, reduced)
 
     def _row_axes(
         self, group: Group, domain: Shape, inside: Sequence[Access]
-    ) -> tuple[int | None, ...] | None:
+    ) -> tuple[int | None, ...] | Refusal:
         """Which axes of the group a smaller node runs along, by what it reads there."""
         axes: list[int | None] = [None] * len(domain)
         for read in inside:
             member = group.members[read.source]
             if read.guards or not (member.row or member.reduced is not None):
-                return None
+                return Refusal(Reason.LOOPS, read.source)
             own = _own_axes(member)
             for dim, axis in zip(read.dims, own, strict=True):
                 if axis is None:
@@ -201,10 +258,11 @@ class Scheduler:
                 if len(hit) == 1 and domain[hit[0]] == group.domain[axis]:
                     axes[hit[0]] = axis
         used = [a for a in axes if a is not None]
-        twice = len(set(used)) < len(used)  # rows against rows: a domain of its own
-        if twice or any(d != 1 and a is None for d, a in zip(domain, axes, strict=True)):
-            return None
-        return tuple(axes) if inside else None
+        if len(set(used)) < len(used):  # rows against rows: a domain of its own
+            return Refusal(Reason.ROWS)
+        if not inside or any(d != 1 and a is None for d, a in zip(domain, axes, strict=True)):
+            return Refusal(Reason.LOOPS)
+        return tuple(axes)
 
 
 def domain_of(graph: Graph, node: Node) -> Shape:

@@ -19,6 +19,7 @@ from gradc.signature import Argnums, as_tuple
 from gradc.tree import flatten
 
 if TYPE_CHECKING:
+    from gradc.codegen.report import Report
     from gradc.compile import Compiled
 
 
@@ -173,6 +174,10 @@ class Bound:
     def grad(self) -> Bound:
         """As :attr:`Compiled.grad <gradc.compile.Compiled.grad>`."""
         return Bound(self._opened.grad, self.__self__)
+
+    def explain(self, *args: Any, **options: Any) -> Report:
+        """As :meth:`Compiled.explain <gradc.compile.Compiled.explain>`."""
+        return self._opened.explain(attributes(self.__self__), *args, **options)
 
     def ir(self, *args: Any, **options: Any) -> str:
         """As :meth:`Compiled.ir <gradc.compile.Compiled.ir>`."""

@@ -9,6 +9,7 @@ from gradc.errors import ArgumentError, GradcError
 from gradc.ir.text import dump
 
 if TYPE_CHECKING:
+    from gradc.codegen.report import Report
     from gradc.compile import Compiled
     from gradc.dispatch import Specialization
 
@@ -42,6 +43,19 @@ def show(
     stages = [s for s in GRAPH_STAGES if s != "adjoint" or found.lowered.of is not None]
     parts = [f"{_title(found, s)}\n{_text(found, s)}" for s in stages]
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def explain(
+    compiled: Compiled[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    grad: bool | None,
+) -> Report:
+    """The report on the function's program."""
+    from gradc.codegen.explain import explain as report
+
+    found = _specialization(compiled, args, kwargs, grad)
+    return report(found.optimized, title=f"{found.label}({found.signature})")
 
 
 def _specialization(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from gradc.step import LoopSpec, StepTypes
 from gradc.training_data import array_types, count, data_types, param_types
 from gradc.training_loop import Callback, Loop
 from gradc.tree import flatten, paths, unflatten
+
+if TYPE_CHECKING:
+    from gradc.codegen.report import Report
 
 Array = np.ndarray[Any, Any]
 
@@ -167,6 +170,16 @@ class Trainer:
                 return jit.assembly(str(loop.kernel.module))
         lines = "\n".join(loop.program.lines(brief=True))
         return f"{lines}\n\n{dump(loop.step.optimized, brief=True)}"
+
+    def explain(self, params: Any, data: Sequence[Any]) -> Report:
+        """What a step of :meth:`fit` costs for such arguments, of a full batch: see
+        :meth:`Compiled.explain <gradc.compile.Compiled.explain>`.
+        """
+        from gradc.codegen.explain import explain
+
+        loop = self._job(params, data).loop
+        size = f"a step of {loop.size} sample{'s' * (loop.size != 1)}"
+        return explain(loop.step.optimized, title=f"{loop.step.traced.name}, {size}")
 
     def _job(self, params: Any, data: Sequence[Any]) -> _Job:
         """The arguments of a call, checked, and the loop for their types, made if it is new."""

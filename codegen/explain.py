@@ -1,0 +1,312 @@
+"""What a program costs and why it is cut as it is.
+
+The graph is scheduled once more, with an eye on what the scheduler decided and why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gradc.codegen import matmul
+from gradc.codegen.loops import (
+    MATH_COST,
+    Accumulate,
+    Affine,
+    Buffer,
+    Compute,
+    Contract,
+    Gather,
+    Irregular,
+    Load,
+    Nest,
+    Print,
+    Reduce,
+    Stage,
+    Statement,
+    Store,
+    cost,
+)
+from gradc.codegen.nests import lanes_at_a_time
+from gradc.codegen.prepare import prepare
+from gradc.codegen.program import Lowering
+from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
+from gradc.codegen.schedule import Group, Reason
+from gradc.codegen.targets import Target, host
+from gradc.ir.graph import Graph
+
+#: ops that leave a number as it is
+MOVES = frozenset(("copy", "convert", "stop_gradient"))
+
+
+def explain(graph: Graph, target: Target | None = None, title: str | None = None) -> Report:
+    """The report on the program of an optimized graph, for this machine by default."""
+    target = target or host()
+    lowering = Lowering(prepare(graph), target)
+    program = lowering.run()
+    stages = [
+        _Explainer(lowering, target, number, stage).report()
+        for number, stage in enumerate(program.stages)
+    ]
+    return Report(title or graph.name, tuple(stages), program.arena)
+
+
+@dataclass
+class _Touched:
+    """The elements of a buffer that accesses touch: each affine index once."""
+
+    seen: dict[Affine, int] = field(default_factory=dict)
+    low: int = 0
+    high: int = 0
+
+    def add(self, index: Affine, extents: tuple[int, ...]) -> None:
+        pairs = list(zip(index.coefficients, extents, strict=True))
+        if 0 in extents:
+            return
+        ends = [c * (d - 1) for c, d in pairs]
+        low = index.offset + sum(e for e in ends if e < 0)
+        high = index.offset + sum(e for e in ends if e > 0) + 1
+        self.low, self.high = (
+            (min(self.low, low), max(self.high, high)) if self.seen else (low, high)
+        )
+        self.seen[index] = math.prod(d for c, d in pairs if c)
+
+    def count(self, size: int) -> int:
+        return min(sum(self.seen.values()), self.high - self.low, size)
+
+
+class _Explainer:
+    """Explains one stage."""
+
+    def __init__(self, lowering: Lowering, target: Target, number: int, stage: Stage) -> None:
+        self.lowering = lowering
+        self.graph = lowering.graph
+        self.target = target
+        self.number = number
+        self.stage = stage
+        self.index = lowering.step_of[number]
+        self.step = lowering.steps[self.index]
+        self.scratch = {buffer.name for buffer, _ in lowering.scratches}
+
+    def report(self) -> StageReport:
+        stage, step = self.stage, self.step
+        nodes = (
+            [m.node for m in step.members.values()] if isinstance(step, Group) else [step.node]
+        )
+        arithmetic, calls = self._work()
+        return StageReport(
+            number=self.number,
+            kind=_kind(stage),
+            roles=tuple(dict.fromkeys(n.role.kind for n in nodes)),
+            lines=tuple(sorted({loc for n in nodes for loc in n.locs})),
+            ops=self._ops() if isinstance(step, Group) else (step.node.op.name,),
+            loops=self._loops(stage) if isinstance(stage, Nest) else None,
+            product=self._product(stage) if isinstance(stage, Contract) else None,
+            arithmetic=arithmetic,
+            calls=calls,
+            memory=self._memory(),
+            apart=self._apart(),
+            kept=self._kept(),
+            recomputed=self._recomputed(),
+            in_place=not isinstance(step, Group) and step.node.id in self.lowering.in_place,
+        )
+
+    def _name(self, id_: int) -> str:
+        return f"v{id_} {self.graph.nodes[id_].op.name}"
+
+    def _statements(self) -> Iterator[tuple[Statement, tuple[int, ...]]]:
+        """The statements of a nest, and the extents of the loops they run in, 1 for the others."""
+        stage = self.stage
+        if not isinstance(stage, Nest):
+            return
+        for phase in stage.phases:
+            yield from ((s, stage.outer + (1,) * len(stage.inner)) for s in phase.row)
+            yield from ((s, stage.outer + stage.inner) for s in phase.body)
+
+    def _ops(self) -> tuple[str, ...]:
+        """The ops computed, those of dead or copied values aside."""
+        out: dict[int, str] = {}
+        for s, _ in self._statements():
+            match s:
+                case Compute(value, node):
+                    out[value] = node.op.name
+                case Gather():
+                    out[s.value] = "gather"
+                case Reduce():
+                    out[s.result] = s.kind if s.factor is None else f"{s.kind} of products"
+                case Accumulate() if s.value not in out or out[s.value] != s.kind:
+                    out[-len(out) - 1] = s.kind
+        return tuple(out.values())
+
+    def _loops(self, nest: Nest) -> Loops:
+        lanes = lanes_at_a_time(nest, self.target) if nest.inner else 1
+        return Loops(nest.outer, nest.inner, lanes, sum(bool(p.body) for p in nest.phases))
+
+    def _product(self, stage: Contract) -> Product:
+        s, form = stage.spec, "one call of BLAS"
+        if stage.strategy == "kernel" and 0 not in (s.m, s.n):
+            f = matmul.form(s, self.target)
+            unit = "vectors" if f.kind != "dot" else "columns"
+            parts = [f"{f.kind} kernel", f"tiles of {f.rows} rows × {f.cols} {unit}"]
+            parts += ["A packed"] * f.pack_a + ["B packed"] * f.pack_b
+            parts += ["operands changed places"] * f.swapped
+            form = ", ".join(parts)
+        why = matmul.reason(s, self.target)
+        return Product(s.m, s.k, s.n, s.batch, stage.strategy, form, why)
+
+    # -- work and memory -----------------------------------------------------------------------
+
+    def _work(self) -> tuple[int, int]:
+        """Arithmetic and calls of vector math."""
+        if isinstance(self.stage, Contract):
+            return self.stage.flops, 0
+        if isinstance(self.stage, Irregular):
+            return sum(t.size for t in self.stage.operand_types), 0
+        arithmetic = calls = 0
+        for s, extents in self._statements():
+            times = math.prod(extents)
+            match s:
+                case Compute() if cost(s.node) >= MATH_COST:
+                    calls += times
+                case Compute() if s.node.op.name not in MOVES:
+                    arithmetic += times
+                case Reduce():
+                    arithmetic += times * (1 if s.factor is None else 2)
+                case Accumulate():
+                    arithmetic += times
+        return arithmetic, calls
+
+    def _memory(self) -> tuple[Traffic, ...]:
+        buffers: dict[str, Buffer] = {}
+        read: dict[str, int] = {}
+        written: dict[str, int] = {}
+
+        def whole(sizes: dict[str, int], buffer: Buffer | None, nbytes: int | None = None) -> None:
+            if buffer is not None:
+                buffers[buffer.name] = buffer
+                sizes[buffer.name] = buffer.nbytes if nbytes is None else nbytes
+
+        match self.stage:
+            case Nest():
+                self._touch(buffers, read, written)
+                for fill in self.stage.fills:
+                    whole(written, fill.buffer)
+            case Contract(_, a, b, out, scratch):
+                for buffer in (a, b, scratch):
+                    whole(read, buffer)
+                for buffer in (out, scratch):
+                    whole(written, buffer)
+            case Irregular(_, _, operands, out, scratch, in_place):
+                for buffer in (*operands, scratch):
+                    whole(read, buffer)
+                whole(written, out)
+                whole(written, scratch)
+                if in_place and len(operands) > 1:  # a scatter touches as much as it adds
+                    part = min(out.nbytes, operands[1].nbytes)
+                    whole(read, out, part)
+                    whole(written, out, part)
+            case Print():
+                for buffer in self.stage.operands:
+                    whole(read, buffer)
+        return tuple(
+            Traffic(
+                name, self._level(b), read.get(name, 0), written.get(name, 0), self._argument(b)
+            )
+            for name, b in buffers.items()
+        )
+
+    def _argument(self, buffer: Buffer) -> str:
+        if buffer.kind != "input":
+            return ""
+        return str(self.graph.nodes[self.graph.inputs[buffer.index]].attrs["name"])
+
+    def _level(self, buffer: Buffer) -> str:
+        return "scratch" if buffer.name in self.scratch else buffer.kind
+
+    def _touch(
+        self, buffers: dict[str, Buffer], read: dict[str, int], written: dict[str, int]
+    ) -> None:
+        """Count what a nest touches of each buffer."""
+        touched: dict[tuple[str, bool], _Touched] = {}
+
+        def add(buffer: Buffer, index: Affine, extents: tuple[int, ...], *, write: bool) -> None:
+            buffers[buffer.name] = buffer
+            touched.setdefault((buffer.name, write), _Touched()).add(index, extents)
+
+        for s, extents in self._statements():
+            match s:
+                case Load():
+                    add(s.buffer, s.index, extents, write=False)
+                case Gather():  # one element at each point, wherever
+                    every = Affine(0, tuple(s.buffer.size for _ in extents))
+                    add(s.buffer, every, extents, write=False)
+                case Store():
+                    add(s.buffer, s.index, extents, write=True)
+                case Accumulate():
+                    add(s.buffer, s.index, extents, write=True)
+                    for buffer in s.totals or ():
+                        add(buffer, s.index, extents, write=False)
+                        add(buffer, s.index, extents, write=True)
+        for (name, write), elements in touched.items():
+            buffer = buffers[name]
+            sizes = written if write else read
+            sizes[name] = elements.count(buffer.size) * buffer.dtype.itemsize
+
+    # -- decisions -----------------------------------------------------------------------------
+
+    def _apart(self) -> tuple[Apart, ...]:
+        step_of, origin = self.lowering.step_of, self.lowering.scheduler.origins[self.index]
+        if self.number and step_of[self.number - 1] == self.index:
+            name = self._name(origin.node)
+            return (Apart(self.number - 1, Reason.WHOLE, f"the next part of {name}"),)
+        last = {step: stage for stage, step in enumerate(step_of)}
+        return tuple(
+            Apart(
+                last.get(step),
+                refusal.reason,
+                self._name(origin.node),
+                None if refusal.value is None else self._name(refusal.value),
+            )
+            for step, refusal in origin.refused
+        )
+
+    def _kept(self) -> tuple[str, ...]:
+        """Values that wait for a later sweep, and where."""
+        if not isinstance(self.step, Group):
+            return ()
+        out = []
+        for s, _ in self._statements():
+            if not isinstance(s, Store) or s.value not in self.step.members:
+                continue
+            stored = s.value in self.lowering.stored
+            if not stored or self.lowering.memory(s.value).name != s.buffer.name:
+                place = f"{s.buffer.name} ({self._level(s.buffer)})"
+                out.append(f"{self._name(s.value)} for a later sweep, in {place}")
+        return tuple(out)
+
+    def _recomputed(self) -> tuple[str, ...]:
+        """Values that another stage, or an earlier sweep, computes as well."""
+        home = self.lowering.scheduler.home
+        times: Counter[int] = Counter(
+            s.value for s, _ in self._statements() if isinstance(s, Compute)
+        )
+        out = []
+        for id_, n in times.items():
+            if id_ not in home:
+                continue
+            if home[id_] != self.index:
+                out.append(f"{self._name(id_)}, rather than loaded")
+            elif n > 1:
+                out.append(f"{self._name(id_)}, in {n} sweeps")
+        return tuple(out)
+
+
+def _kind(stage: Stage) -> str:
+    match stage:
+        case Contract():
+            return "matrix product"
+        case Irregular():
+            return stage.node.op.name
+    return type(stage).__name__.lower()
