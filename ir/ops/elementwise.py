@@ -41,7 +41,7 @@ add = elementwise("add", np.add, (lambda x, y, out: 1, lambda x, y, out: 1), kin
 sub = elementwise("sub", np.subtract, (lambda x, y, out: 1, lambda x, y, out: -1), kinds="iuf")
 mul = elementwise("mul", np.multiply, (lambda x, y, out: y, lambda x, y, out: x), kinds="biuf",
                   lower=lambda s, x, y: s.and_(x, y) if s.dtype(x) == BOOL else s.mul(x, y))
-div = elementwise("div", np.divide, (lambda x, y, out: 1 / y, lambda x, y, out: -out / y),
+div = elementwise("div", np.divide, (lambda x, y, out: 1 / y, lambda x, y, out: -out * (1 / y)),
                   domain=(_ANY, _NONZERO))
 neg = elementwise("neg", np.negative, (lambda x, out: -1,), kinds="iuf")
 abs_ = elementwise("abs", np.abs, (lambda x, out: _op("sign", x),), kinds="biuf",
