@@ -25,7 +25,7 @@ UNARY = (
 BINARY = (
     "add sub mul div maximum minimum fmax pow hypot atan2 copysign floordiv mod"
 ).split()
-STEEP_AT_ZERO = "log sqrt log1p cbrt div pow hypot atan2".split()
+STEEP_AT_ZERO = "log sqrt log1p cbrt div pow hypot atan2 copysign".split()
 COMPARISONS = "eq ne lt le gt ge".split()
 INTEGERS = "add sub mul maximum minimum bit_and bit_or bit_xor floordiv mod".split()
 SHAPES = ((), (3,), (4,), (1,), (2, 3), (3, 4), (1, 4), (3, 1), (2, 3, 4), (17,), (5, 33), (4, 4))
@@ -124,6 +124,10 @@ class Generator:
                 x = operands[0] if len(operands) == 1 else operands[0] / operands[1]
                 if not np.abs(2 * x - np.rint(2 * x)).min() > 1e-4:
                     return None
+            if node.op.name in ("add", "sub", "sum", "matmul") and result.size:
+                largest = max(float(np.abs(v).max()) for v in operands)
+                if np.abs(result).max() < 1e-3 * largest:
+                    return None  # little but rounding is left
             steep = node.op.name in STEEP_AT_ZERO and result.size
             if steep and min(float(np.abs(v).min()) for v in operands) < 1e-2:
                 return None
