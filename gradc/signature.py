@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc.context import current
 from gradc.errors import ArgumentError
 from gradc.ir.types import TensorType
 from gradc.leaves import (
@@ -27,6 +28,7 @@ from gradc.leaves import (
     static_key,
 )
 from gradc.trace import Static
+from gradc.tracer import Tracer
 from gradc.tree import DEEPEST, TreeDef, flatten, paths
 
 #: parameters chosen by position or name, as ``argnums`` and ``static_argnums`` take them
@@ -235,6 +237,9 @@ def read(
         _change(parameters, floats, bound, named, as_differentiable)
         _change(parameters, arrays, bound, named, numbers_as_arrays)
         leaves, tree = flatten((tuple(bound), named))
+    if any(type(leaf) is Tracer for leaf in leaves) and current() is None:
+        # A constant that outlived its trace, in a cache, is an array like any other.
+        leaves = [x.array() if isinstance(x, Tracer) and x.is_constant else x for x in leaves]
     return Call(tree, leaves, tuple(map(leaf_key, leaves)))
 
 

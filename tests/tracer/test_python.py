@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+import gradc
 from gradc.errors import GradcError, ReadOnlyError, TracerError
 from gradc.ir.types import F64, TensorType
 from tests.tracer.helpers import check, interpreted, trace_of
@@ -230,6 +231,7 @@ def test_constants_are_arrays_after_their_trace():
     for again in (pickle.loads(pickle.dumps(kept)), copy.deepcopy(kept), kept.view()):
         assert type(again) is np.ndarray
         assert again.tolist() == kept.tolist()
+    assert gradc.compile(lambda t: t * 2)(kept).tolist() == [12.0, 18.0, 16.0]
     assert interpreted(lambda x: x * table(3), X).tolist() == (X * kept.tolist()).tolist()
 
 
