@@ -291,10 +291,10 @@ def exact(form: Form, arguments: list[Any]) -> list[Any]:
     out: list[Callable[[], Any]] = [lambda: form.truth(*arguments)]
     for k, argument in enumerate(arguments):
         if isinstance(argument, list):
-            out += [lambda k=k, j=j, x=x: slope(lambda t: at(k, j, t), x)  # type: ignore[misc]
+            out += [lambda k=k, j=j, x=x: slope(lambda t: at(k, j, t), x)
                     for j, x in enumerate(argument)]
         else:
-            out.append(lambda k=k, x=argument: slope(lambda t: at(k, None, t), x))  # type: ignore[misc]
+            out.append(lambda k=k, x=argument: slope(lambda t: at(k, None, t), x))
     results = []
     for f in out[: form.parts]:
         try:
