@@ -15,8 +15,9 @@ class Form:
     """A product as it will be emitted, ``lanes`` elements to a full vector.
 
     - ``outer``: tiles of ``rows`` x ``cols`` vectors of C, a sum of outer products; ``row_block``
-      rows go through all panels of B before the next. Packed operands are copied to the
-      workspace in the order in which the tiles read them.
+      rows go through all panels of B before the next, and all rows through ``depth`` terms of
+      the sum. Packed operands are copied to the workspace in the order in which the tiles read
+      them: B a slice of ``depth`` at a time, and of that A a block of rows at a time.
     - ``registers``: as outer, with a small transposed B turned in registers.
     - ``dot``: ``rows`` x ``cols`` elements of C as dot products along k; a B that is not
       transposed is turned in the workspace.
@@ -36,6 +37,7 @@ class Form:
     rows: int
     cols: int
     row_block: int
+    depth: int
     pack_a: bool = False
     pack_b: bool = False
     swapped: bool = False
@@ -45,13 +47,13 @@ class Form:
         """The workspace of the packed B, whose panels are whole vectors; a multiple of 64."""
         if not self.pack_b:
             return 0
-        long, short = (self.k, self.n) if self.kind == "dot" else (self.n, self.k)
+        long, short = (self.k, self.n) if self.kind == "dot" else (self.n, self.depth)
         return -(-padded(parts(long, self.lanes)) * short * self.itemsize // 64) * 64
 
     @property
     def packed_bytes(self) -> int:
         """The workspace of both packed operands: B, then A."""
-        packed_a = self.m * self.k * self.itemsize if self.pack_a else 0
+        packed_a = self.row_block * self.depth * self.itemsize if self.pack_a else 0
         return self.packed_b_bytes + packed_a
 
     def panels(self) -> tuple[int, list[Part], list[Part]]:
@@ -90,7 +92,7 @@ def _choose(
     vectors = -(-n // lanes)
     if tb and m * vectors * k <= 128 and k * vectors <= 16 and (m > 1 or n * k < 32):
         rows = min(m, 16 // vectors)
-        return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m), 0
+        return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m, k), 0
     rows, cols, cycles = _tile(m, vectors, k, registers)
     # Measured: the lanes of a dot product take two cycles to sum, an element to turn a tenth of
     # a cycle for each of its bytes.
@@ -100,17 +102,32 @@ def _choose(
     if not ta and long and dots <= cycles + (turn if tb else 0):
         rows = min(m, 4)
         cols = min(n, registers // 2 // rows)
-        form = Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m, pack_b=not tb)
+        form = Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m, k, pack_b=not tb)
         return form, dots
     panels = -(-vectors // cols)
-    fitting = max(rows, target.l2 // 4 // (k * itemsize or 1) // rows * rows)
-    row_block = fitting if panels > 1 and fitting < m else m
     # Beyond a first-level cache, packing buys alignment (a NumPy array is aligned to 16 bytes,
-    # and a vector across two lines costs two loads) and spares cache sets and pages.
+    # and a vector across two lines costs two loads) and spares cache sets and pages: a step of k
+    # in a transposed A, or in a B that is read as it is, is a row length away from the last.
+    # A is read an element at a time: measured, packing it pays later.
     pack_b = tb or (m >= 64 and k * n * itemsize > 1 << 15)
-    pack_a = ta and panels >= 4 and m * k * itemsize >= target.l2 // 4
-    form = Form(m, n, k, ta, tb, itemsize, lanes, "outer", rows, cols, row_block, pack_a, pack_b)
+    pack_a = ta and m >= 64 and m * k * itemsize > target.l2 // 8
+    # Measured: slices pay where tiles read a panel of B again and all of B takes long to come.
+    depth = k
+    if m > rows and k * n * itemsize > target.l2 // 4:
+        depth = _slice(k, 256 if pack_b else 128)
+    fitting = max(rows, target.l2 // 4 // (depth * itemsize or 1) // rows * rows)
+    row_block = fitting if (panels > 1 or pack_a) and fitting < m else m
+    sizes = (rows, cols, row_block, depth)
+    form = Form(m, n, k, ta, tb, itemsize, lanes, "outer", *sizes, pack_a, pack_b)
     return form, cycles + (turn if pack_b else 0)
+
+
+def _slice(k: int, most: int) -> int:
+    """At most ``most`` terms, in equal slices if it can be; all of k if that is little more."""
+    if 2 * k <= 3 * most:
+        return k
+    equal = (depth for depth in range(most, most // 2, -1) if k % depth == 0)
+    return next(equal, -(-k // -(-k // most)))
 
 
 def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int, float]:

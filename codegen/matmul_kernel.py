@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power, parts
@@ -37,17 +37,24 @@ Origin = TypeVar("Origin")
 
 @dataclass(frozen=True)
 class Kernel:
-    """Emits one product in a chosen form; ``batch`` is the index that epilogues see."""
+    """Emits one product in a chosen form; ``batch`` is the index that epilogues see.
+
+    If ``onto``, the product is added to what C holds.
+    """
 
     x: Lanes
     form: Form
     scratch: Val
     epilogue: Epilogue | None
     batch: Val
+    onto: bool = False
 
     def emit(self, a: Val, b_: Val, c: Val) -> None:
         """The whole product, from pointers to the operands and the result."""
-        a, b_ = Packing(self.x, self.form, self.scratch).emit(a, b_)
+        if self.form.depth < self.form.k:
+            self._slices(a, b_, c)
+            return
+        b_ = Packing(self.x, self.form, self.scratch).emit_b(b_)
         match self.form.kind:
             case "registers":
                 self._registers(a, b_, c)
@@ -57,6 +64,39 @@ class Kernel:
                 self._outer(a, b_, c)
 
     # -- tiles of C in registers -----------------------------------------------------------------
+
+    def _slices(self, a: Val, b_: Val, c: Val) -> None:
+        """The sum in slices of ``depth`` terms, whose panels stay in cache; C holds it meanwhile.
+
+        The epilogue belongs to the last slice.
+        """
+        f, x, b = self.form, self.x, self.x.b
+        self._clear(c)
+        last = f.k % f.depth or f.depth
+        a_step, b_step = f.m if f.ta else 1, 1 if f.tb else f.n
+
+        def slice_of(low: Val, depth: int, epilogue: Epilogue | None) -> None:
+            part = replace(self, form=replace(f, depth=depth), epilogue=epilogue, onto=True)
+            pa, pb = x.step(a, low, a_step), x.step(b_, low, b_step)
+            part._outer(pa, Packing(x, part.form, self.scratch).emit_b(pb), c)
+
+        alike = last == f.depth and self.epilogue is None
+        stop = f.k if alike else f.k - last
+        with b.loop(b.i64(0), b.i64(stop), f.depth) as loop:
+            loop.next = []
+            slice_of(loop.index, f.depth, None)
+        if not alike:
+            slice_of(b.i64(stop), last, self.epilogue)
+
+    def _clear(self, c: Val) -> None:
+        """C = 0."""
+        x, b, size = self.x, self.x.b, self.form.m * self.form.n
+        whole = size - size % x.full
+        with b.loop(b.i64(0), b.i64(whole), x.full) as loop:
+            loop.next = []
+            x.store(b.const(0, vector(x.elem, x.full)), x.step(c, loop.index, 1), x.full)
+        for part in parts(size - whole, x.full):
+            x.store(b.const(0, vector(x.elem, part.lanes)), x.at(c, whole), part.used)
 
     def _outer(self, a: Val, b_: Val, c: Val) -> None:
         f, b = self.form, self.x.b
@@ -71,6 +111,8 @@ class Kernel:
     def _panels(self, a: Val, b_: Val, c: Val, low: Val, high: Val) -> None:
         """Rows ``low .. high`` of C, panel by panel of B."""
         f, b = self.form, self.x.b
+        if f.pack_a:
+            a = Packing(self.x, f, self.scratch).emit_a(a, low, high)
         whole, full, rest = f.panels()
         if whole:
             with b.loop(b.i64(0), b.i64(whole), f.cols * self.x.full) as panel:
@@ -84,31 +126,36 @@ class Kernel:
     ) -> None:
         """Rows ``low .. high`` of a panel: whole tiles, then the rows that are left."""
         f, x, b = self.form, self.x, self.x.b
-        pb = x.step(b_, col, f.k if f.pack_b else 1)
+        pb = x.step(b_, col, f.depth if f.pack_b else 1)
         left = f.m % f.rows
         blocked = f.row_block < f.m
+        stride = f.depth if f.pack_a else 1 if f.ta else f.k
+
+        def tile(rows: int, row: Val) -> None:
+            first = b.sub(row, low) if f.pack_a and blocked else row
+            self._tile(x.step(a, first, stride), pb, c, rows, cols, row, col)
+
         if blocked:
             stop = b.intrinsic("smin", "i64", [high, b.i64(f.m - left)])
         else:
             stop = b.i64(f.m - left)
         if f.m // f.rows == 1 and not blocked:
-            self._tile(a, pb, c, f.rows, cols, low, col)
+            tile(f.rows, low)
         elif f.m > left:
             with b.loop(low, stop, f.rows) as row:
                 row.next = []
-                self._tile(a, pb, c, f.rows, cols, row.index, col)
+                tile(f.rows, row.index)
         if left and blocked:
             with b.if_(b.icmp("eq", high, b.i64(f.m))):
-                self._tile(a, pb, c, left, cols, b.i64(f.m - left), col)
+                tile(left, b.i64(f.m - left))
         elif left:
-            self._tile(a, pb, c, left, cols, b.i64(f.m - left), col)
+            tile(left, b.i64(f.m - left))
 
     def _tile(
-        self, a: Val, pb: Val, c: Val, rows: int, cols: Sequence[Part], row: Val, col: Val
+        self, pa: Val, pb: Val, c: Val, rows: int, cols: Sequence[Part], row: Val, col: Val
     ) -> None:
-        """One tile of C; pb is the panel of B that starts at column ``col``."""
+        """One tile of C; pa and pb are the rows of A and the panel of B that it reads."""
         f, x = self.form, self.x
-        pa = x.step(a, row, 1 if f.ta and not f.pack_a else f.k)
         _, k_step = self._strides(rows)
         ld = padded(cols) if f.pack_b else f.n
 
@@ -124,11 +171,9 @@ class Kernel:
             return self._rank_one(sums, qa, kk, rows, panel)
 
         zeros = [x.b.const(0, vector(x.elem, part.lanes)) for _ in range(rows) for part in cols]
-        self._store_tile(self._accumulate(zeros, f.k, origin, term), c, rows, cols, row, col)
+        self._store_tile(self._accumulate(zeros, f.depth, origin, term), c, rows, cols, row, col)
 
-    def _rank_one(
-        self, sums: Sums, qa: Val, kk: int, rows: int, panel: Sequence[Val]
-    ) -> list[Val]:
+    def _rank_one(self, sums: Sums, qa: Val, kk: int, rows: int, panel: Sequence[Val]) -> list[Val]:
         """Add column kk of op(A), from qa on, times the row of B in ``panel``."""
         x = self.x
         out: list[Val] = []
@@ -162,7 +207,7 @@ class Kernel:
             width = ceil_power(len(some))
             woven = x.interleave([*some, *[Val("poison", some[0].ty)] * (width - len(some))])
             to, first = x.step(c, col, f.m), self._plus(row, start)
-            if width == f.m and self.epilogue is None:
+            if width == f.m and self.epilogue is None and not self.onto:
                 for i, value in enumerate(woven[: -(-used * width // lanes)]):
                     x.store(value, x.at(to, i * lanes), min(lanes, used * width - i * lanes))
                 continue
@@ -174,10 +219,8 @@ class Kernel:
                         if width > 1
                         else b.extract(vec, at)
                     )
-                if self.epilogue is not None:
-                    place = Place(self.batch, self._plus(col, lane), first, len(some))
-                    vec = self.epilogue(b, vec, place)
-                x.store(vec, x.step(x.at(to, lane * f.m), first, 1), len(some))
+                place = Place(self.batch, self._plus(col, lane), first, len(some))
+                self._finish(vec, x.step(x.at(to, lane * f.m), first, 1), place)
 
     def _registers(self, a: Val, b_: Val, c: Val) -> None:
         """Few terms of a transposed B: turn it in registers, then everything is straight-line."""
@@ -290,9 +333,7 @@ class Kernel:
         if left:
             emit(left, b.i64(extent - left))
 
-    def _dot_tile(
-        self, pa: Val, b_: Val, c: Val, rows: int, cols: int, row: Val, col: Val
-    ) -> None:
+    def _dot_tile(self, pa: Val, b_: Val, c: Val, rows: int, cols: int, row: Val, col: Val) -> None:
         f, x, b = self.form, self.x, self.x.b
         lanes = min(x.full, ceil_power(f.k))
         ld = padded(parts(f.k, f.lanes)) if f.pack_b else f.k
@@ -343,8 +384,15 @@ class Kernel:
 
     def _store(self, acc: Val, c: Val, row: Val, col: Val, used: int) -> None:
         """Apply the epilogue to a finished vector of C and store it."""
-        x, b = self.x, self.x.b
+        x = self.x
+        place = (col, row) if self.form.swapped else (row, col)
+        at = x.step(x.step(c, row, self.form.n), col, 1)
+        self._finish(acc, at, Place(self.batch, *place, used))
+
+    def _finish(self, acc: Val, at: Val, place: Place) -> None:
+        """Store sums, with what was there before and the epilogue, at the address ``at``."""
+        if self.onto:
+            acc = self.x.add(self.x.load(at, lanes_of(acc.ty), place.used), acc)
         if self.epilogue is not None:
-            place = (col, row) if self.form.swapped else (row, col)
-            acc = self.epilogue(b, acc, Place(self.batch, *place, used))
-        x.store(acc, x.step(x.step(c, row, self.form.n), col, 1), used)
+            acc = self.epilogue(self.x.b, acc, place)
+        self.x.store(acc, at, place.used)

@@ -168,6 +168,21 @@ def test_rows_are_blocked_and_operands_packed_for_the_cache() -> None:
     del library
 
 
+@pytest.mark.parametrize("k", [400, 401])
+def test_long_sums_are_cut_into_slices(k: int) -> None:
+    """Slices of equal and unequal depth, with an operand packed or both, and in turned tiles."""
+    small = dataclasses.replace(host(), l2=1 << 17)
+    shapes = ((77, k, 39), (30, k, 39), (131, k, 20), (203, k, 37), (12, k, 150))
+    specs = [gemm(d, *s, ta, tb) for d in ("i4", "f4") for s in shapes for ta, tb in FORMS]
+    specs = [spec for spec in specs if strategy(spec, small) == "kernel"]
+    assert len(specs) >= 32
+    library, functions = load(module(specs, small), len(specs))
+    for spec, function in zip(specs, functions, strict=True):
+        a, b = operands(spec)
+        check(spec, run(function, spec, a, b, small), a, b)
+    del library
+
+
 @pytest.mark.parametrize("stride", ["a", "b"])
 def test_a_batch_can_share_an_operand(stride: str) -> None:
     spec = dataclasses.replace(gemm("f8", 5, 6, 7, batch=4), **{f"stride_{stride}": 0})
@@ -236,14 +251,16 @@ def test_an_unsupported_dtype_is_a_type_error() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [(4, 3, 5), (30, 20, 19), (64, 40, 3), (3, 50, 9), (7, 5, 1), (1, 8, 1)]
+    "shape",
+    [(4, 3, 5), (30, 20, 19), (64, 40, 3), (3, 50, 9), (7, 5, 1), (1, 8, 1), (70, 400, 39)],
 )
 def test_an_epilogue_sees_each_element_once(shape: tuple[int, int, int]) -> None:
     """C + 1000·batch + 10·row + 0.01·col, built from the places alone, in every form."""
     m, k, n = shape
     specs = [gemm("f8", m, k, n, ta, tb, 2) for ta, tb in FORMS]
-    out = Module(host())
-    out.attributes = host().attributes
+    target = dataclasses.replace(host(), l2=1 << 17)
+    out = Module(target)
+    out.attributes = target.attributes
     for i, spec in enumerate(specs):
         b = Builder(out, f"product{i}", "void", [("ptr", x) for x in ("a", "b", "c", "scratch")])
         emit(b, spec, *b.params, epilogue=numbered(n))
@@ -257,7 +274,7 @@ def test_an_epilogue_sees_each_element_once(shape: tuple[int, int, int]) -> None
     )
     for spec, function in zip(specs, functions, strict=True):
         a, b = operands(spec)
-        got = run(function, spec, a, b, host())
+        got = run(function, spec, a, b, target)
         np.testing.assert_allclose(got, a @ b + number, rtol=1e-12, atol=1e-11)
     del library
 
