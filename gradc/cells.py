@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradc.errors import ReadOnlyError
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Value
 from gradc.ir.ops import region
@@ -122,7 +123,36 @@ class Transpose:
         return a.transpose(self.perm)
 
 
-Step = Slice | Reshape | Transpose
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """The same elements, each several times: read-only. ``what`` names the function."""
+
+    shape: Shape
+    what: str
+
+    def read(self, x: Value) -> Value:
+        """The value of the view of ``x``."""
+        return x if x.shape == self.shape else ops.broadcast(x, shape=self.shape)
+
+    def write(self, x: Value, shape: Shape, u: Value) -> Value:
+        """Raise ReadOnlyError, as NumPy would."""
+        raise self.refusal()
+
+    def refusal(self) -> ReadOnlyError:
+        """The error of a write."""
+        return ReadOnlyError(f"a write into the result of {self.what}, which is read-only",
+                             remedy="copy it first (w = w.copy()), or write into its base")
+
+    def shape_after(self, shape: Shape) -> Shape:
+        """The shape of the view of an array of ``shape``."""
+        return self.shape
+
+    def view(self, a: Array) -> Array:
+        """The view of a NumPy array."""
+        return np.broadcast_to(a, self.shape)
+
+
+Step = Slice | Reshape | Transpose | Broadcast
 Path = tuple[Step, ...]
 
 

@@ -263,7 +263,7 @@ _MAKE = frozenset(
 _DISPATCHED = frozenset(
     "zeros_like ones_like empty_like full_like copy diag linspace meshgrid vander".split()
 )
-_AS_ARRAY = frozenset("asarray asanyarray ascontiguousarray asfortranarray".split())
+_AS_ARRAY = frozenset("asarray asanyarray ascontiguousarray asfortranarray require".split())
 _OF_LISTS = frozenset("concatenate stack hstack vstack dstack column_stack".split())
 _OF_A_LIST = frozenset(
     "sum prod mean std var max min amax amin ptp any all median average argmax argmin cumsum "

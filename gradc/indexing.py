@@ -275,6 +275,7 @@ def write(t: Tracer, index: Any, new: Any) -> None:
                             remedy="np.array(x) makes an array of it")
     new = operand(new)
     _check_cast(t, new)
+    t.check_writable()
     own = current() is None or t.context is current()
     if t.is_constant and not is_traced(new) and own and not t.cell.guard:
         known = _array_index(t, index)

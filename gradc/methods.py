@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gradc.context import current
 from gradc.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -112,6 +114,21 @@ class Methods:
         from gradc.numpy_api.creating import astype
 
         return astype(self, dtype, casting=casting, copy=copy)
+
+    def view(self: Any, dtype: Any = None, type: Any = None) -> Any:
+        """The same array again; not its memory as another dtype."""
+        if self.is_constant and current() is None:
+            return self.array().view(*(x for x in (dtype, type) if x is not None))
+        same = dtype is None or dtype is np.ndarray or (
+            not isinstance(dtype, builtins.type) or issubclass(dtype, (np.generic, int, float))
+        ) and np.dtype(dtype) == self.dtype
+        if not same or type not in (None, np.ndarray):
+            raise MissingAttribute(
+                "the attribute .view of an array with another dtype or type is not supported while "
+                "tracing",
+                remedy="x.astype(dtype), which converts the values",
+            )
+        return self.through()
 
     def fill(self, value: Any) -> None:
         self[...] = value

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from gradc.cells import (
+    Broadcast,
     Cell,
     Path,
     Reshape,
@@ -191,6 +192,12 @@ class Tracer(Conversions, Operators, Methods):
         assert cell.value is not None
         return cell.value.shape
 
+    def check_writable(self) -> None:
+        """Raise ReadOnlyError for a view that NumPy makes read-only."""
+        for step in self.path:
+            if isinstance(step, Broadcast):
+                raise step.refusal()
+
     def assign(self, new: Value | Array) -> None:
         """Write a value of this shape and dtype into the storage.
 
@@ -201,6 +208,7 @@ class Tracer(Conversions, Operators, Methods):
             raise ReadOnlyError(
                 f"a write into {cell.guard}", types=[describe(self)], remedy=cell.rescue
             )
+        self.check_writable()
         if cell.trace is not context:
             raise ReadOnlyError(
                 "a write into an array from outside the function that is being traced",

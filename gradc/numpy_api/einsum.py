@@ -83,7 +83,11 @@ def einsum(*operands: Any, out: Any = None, optimize: Any = False, dtype: Any = 
     ((value, labels),) = factors
     value, labels = _sum_out(value, labels, set(result))
     perm = [labels.index(c) for c in result]
-    return finish(arranged(value, perm, tuple(sizes[c] for c in result)), chosen)
+    out = finish(arranged(value, perm, tuple(sizes[c] for c in result)), chosen)
+    if len(terms) == 1 and set(terms[0]) == set(result):
+        out.cell.guard = "a view that gradc does not follow"
+        out.cell.rescue = "copy it first (w = w.copy())"
+    return out
 
 
 def _sizes(terms: list[str], values: list[Value]) -> dict[str, int]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gradc.cells import Reshape, Transpose
+from gradc.cells import Broadcast, Reshape, Slice, Transpose
 from gradc.ir import ops
 from gradc.ir.types import Shape
 from gradc.numpy_api.dispatch import implements
-from gradc.numpy_api.values import as_tracer, broadcast, common_shape, integers, normalized
+from gradc.numpy_api.values import as_tracer, common_shape, integers, normalized
 from gradc.tracer import Tracer, fresh
 
 
@@ -156,18 +156,21 @@ def atleast_3d(*arys: Any) -> Any:
     return _at_least(arys, 3)
 
 
-@implements(np.broadcast_to)
+@implements(np.broadcast_to, views=True)
 def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
-    """Repeated, and read-only as in NumPy."""
+    """Repeated: a view, read-only as in NumPy."""
     wanted = integers(shape)
     t = as_tracer(array)
-    out = fresh(broadcast(t, wanted).value, weak=t.weak and not wanted)
-    out.cell.guard = "the result of np.broadcast_to, which is read-only"
-    out.cell.rescue = "copy it first (w = w.copy())"
-    return out
+    lead = len(wanted) - t.ndim
+    if lead < 0 or any(
+        d not in (1, w) for d, w in zip(t.shape, wanted[lead:], strict=True)
+    ):
+        raise ValueError(f"input operand has shape {t.shape}, which cannot be broadcast to "
+                         f"{wanted}")
+    return t.through(Broadcast(wanted, "np.broadcast_to"))
 
 
-@implements(np.broadcast_arrays)
+@implements(np.broadcast_arrays, views=True)
 def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
     shape = common_shape(*args)
     return tuple(broadcast_to(a, shape) for a in args)
@@ -264,24 +267,22 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
 # -- diagonals -----------------------------------------------------------------------------------
 
 
-@implements(np.diagonal)
+@implements(np.diagonal, views=True)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """Read-only, as in NumPy: a strided slice of the rows laid end to end."""
+    """A view, read-only as in NumPy: a strided slice of the rows laid end to end."""
     t = moveaxis(a, (axis1, axis2), (-2, -1))
     rows, columns = t.shape[-2:]
     count = max(min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns), 0)
     start = offset if offset >= 0 else -offset * columns
-    flat = ops.reshape(t.value, shape=(*t.shape[:-2], rows * columns))
+    flat = t.reshaped((*t.shape[:-2], rows * columns))
     lead = (0,) * (t.ndim - 2)
-    out = fresh(ops.slice_(
-        flat, starts=(*lead, start if count else 0), sizes=(*t.shape[:-2], count),
-        steps=(*(1 for _ in lead), columns + 1 if count > 1 else 1)))
-    out.cell.guard = "the result of np.diagonal, which is read-only"
-    out.cell.rescue = "copy it first (w = w.copy()), or write a[i, i]"
-    return out
+    sizes = (*t.shape[:-2], count)
+    part = Slice((*lead, start if count else 0), sizes,
+                 (*(1 for _ in lead), columns + 1 if count > 1 else 1))
+    return flat.through(part, Broadcast(sizes, "np.diagonal"))
 
 
-@implements(np.diag)
+@implements(np.diag, views=True)
 def diag(v: Any, k: int = 0) -> Any:
     t = as_tracer(v)
     if t.ndim == 2:

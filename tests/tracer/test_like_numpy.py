@@ -151,5 +151,25 @@ def test_printed_structures(capfd):
         "np.float64(3.0)", "3.0")
 
 
+def test_read_only_views_follow_their_base():
+    def function(x):
+        a = np.diag(x).copy()
+        d, b, e = np.diagonal(a), np.broadcast_to(a[0], (2, 3)), a.diagonal(1)
+        v = a.view()
+        a[0, 0] = 5.0
+        v[0, 1] = x[2]
+        return d, b, e, d.sum(), b * 2, np.require(v), np.diag(a, -1)
+
+    check(function, X)
+    for write in (
+        lambda x: np.diagonal(np.outer(x, x)).__setitem__(0, x[0]),
+        lambda x: np.diagonal(np.eye(3)).__setitem__(0, 1.0),
+        lambda x: np.broadcast_to(np.ones(3), (2, 3)).__setitem__(0, 1.0),
+        lambda x: np.einsum("ii->i", np.outer(x, x)).__setitem__(0, 1.0),
+    ):
+        with pytest.raises(ValueError, match=r"read-only|does not follow"):
+            trace_of(write, VECTOR)
+
+
 def test_interpreted_is_used():
     assert interpreted(lambda x: round(x), 2.6) == 3
