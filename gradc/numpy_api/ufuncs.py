@@ -40,7 +40,12 @@ def _power(x: Value, y: Value) -> Value:
 
 def _reciprocal(x: Value) -> Value:
     if x.dtype.kind != "f":
-        return ops.where(ops.eq(_absolute(x), full_like(x, 1)), x, full_like(x, 0))
+        whole = ops.where(ops.eq(_absolute(x), full_like(x, 1)), x, full_like(x, 0))
+        if x.dtype.kind != "i" or x.dtype.itemsize < 4:
+            return whole
+        # NumPy converts 1.0 / 0 back, of which x86-64 makes the least number.
+        zero, least = full_like(x, 0), full_like(x, np.iinfo(x.dtype).min)
+        return ops.where(ops.eq(x, zero), least, whole)
     return ops.div(full_like(x, 1), x)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,12 @@ def test_arithmetic_of_truths():
     check(lambda a, b: (a + b, a * b, a * 2.0, a & b), True, True)
     check(lambda a, b: (a + b, a * b), np.bool_(True), np.bool_(True))
     check(lambda a: a * np.float32(1) * (a > 0), 1.5)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i4", "u4", "i8", "u8"])
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="1/0 is x86-64's")
+def test_reciprocals_of_integers(dtype):
+    check(np.reciprocal, np.array([0, 1, 2, 5]).astype(dtype))
 
 
 def test_padding_by_an_argument():
