@@ -225,21 +225,27 @@ class VectorScalar:
         return Lane(b.cast(opcode, x.val, to), target)
 
     def _to_integer(self, x: Lane, target: np.dtype[Any]) -> Lane:
-        """Through 64 bits, as C compilers do, then wrapped to the width."""
+        """As x86 compilers do: through a signed 32- or 64-bit integer, its smallest if that fails.
+
+        The result wraps to the target's width.
+        """
         b = self.b
-        wide = np.dtype(np.int64)
-        low = self.ge(x, self.const(-(2.0**63), x))
-        high = self.lt(x, self.const(2.0**63, x))
-        inside = self.and_(low, high)
+        narrow = target.itemsize < 4 or target == np.dtype(np.int32)
+        wide, bound = np.dtype(np.int32 if narrow else np.int64), 2.0 ** (31 if narrow else 63)
+        fraction = narrow and x.dtype.itemsize == 8  # what lies above -2^31 - 1 truncates to -2^31
+        low = self.gt(x, self.const(-bound - 1, x)) if fraction else self.ge(
+            x, self.const(-bound, x)
+        )
+        inside = self.and_(low, self.lt(x, self.const(bound, x)))
         safe = self.select(inside, x, self.const(0, x))
         signed = b.cast("fptosi", safe.val, self.type(wide))
-        out = b.select(inside.val, signed, self.number(-(2**63), wide).val)
+        out = b.select(inside.val, signed, self.number(-int(bound), wide).val)
         if target == np.dtype(np.uint64):
             upper = self.lt(x, self.const(2.0**64, x))
             large = self.and_(self.ge(x, self.const(2.0**63, x)), upper)
             safe = self.select(large, x, self.const(0, x))
             out = b.select(large.val, b.cast("fptoui", safe.val, self.type(wide)), out)
-        if target.itemsize < 8:
+        if target.itemsize < wide.itemsize:
             out = b.cast("trunc", out, self.type(target))
         return Lane(out, target)
 

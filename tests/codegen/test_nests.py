@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from fractions import Fraction
 from typing import Any
 
@@ -268,3 +269,18 @@ def test_constants_small_and_large() -> None:
             return ops.sum_(x * ops.const(x.builder, table), axes=(0,))
 
         check(build(f, (n,)), [normal(n, seed=1)])
+
+
+@pytest.mark.parametrize("source", [F64, F32])
+@pytest.mark.parametrize("target", ["i1", "i2", "i4", "i8", "u1", "u2"])
+def test_casts_out_of_range_are_numpys(source: Any, target: str) -> None:
+    """C leaves them open; NumPy on x86-64 gives the same everywhere but for u4 and u8."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("other machines saturate")
+    ends = [2147483647.5, 2147483648.0, -2147483648.5, -2147483649.0, 9.3e18, -9.3e18]
+    x = np.array([np.inf, -np.inf, np.nan, 1e30, 3e9, -3e9, 1.9, -1.9, 255.7, *ends], source)
+    b = Builder("cast")
+    v = b.input("x", TensorType(x.dtype, x.shape))
+    (got,) = Kernel(b.build([ops.convert(v, dtype=np.dtype(target))]))([x])
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(got, x.astype(target))
