@@ -74,14 +74,18 @@ def test_training_inside_a_callback():
 @pytest.mark.parametrize("with_callback", [False, True])
 def test_interrupts_stop_it(with_callback):
     """Ctrl-C is seen without a callback, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     trainer = gradc.train(loss, optimizer=sgd(0.001))
     trainer.fit(np.ones(2), DATA, epochs=1)
     callback = (lambda epoch, value: None) if with_callback else None
     timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
     start = time.perf_counter()
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit(np.ones(2), DATA, epochs=10**8, callback=callback)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(np.ones(2), DATA, epochs=10**8, callback=callback)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.perf_counter() - start < 30
 
 
