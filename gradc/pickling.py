@@ -71,7 +71,7 @@ def reduce(compiled: Compiled[..., Any]) -> str | tuple[Any, ...]:
     options = (compiled.argnums, compiled.has_aux)
     if isinstance(function, Plain) and not isinstance(python, Absent) and _picklable(python):
         return _compile, (python, *options, function.static)
-    states = {key: _state(one.dispatcher) for key, one in compiled.all_derived().items()}
+    states = {path: _state(one.dispatcher) for path, one in _family(compiled)}
     own = _state(compiled.dispatcher)
     if not own[0] and not any(entries for entries, _ in states.values()):
         raise ArgumentError(
@@ -80,6 +80,17 @@ def reduce(compiled: Compiled[..., Any]) -> str | tuple[Any, ...]:
         )
     absent = python if isinstance(python, Absent) else _absent(compiled)
     return _restore, (absent, *options, function.static, own, states)
+
+
+def _family(
+    compiled: Compiled[..., Any], path: tuple[Any, ...] = ()
+) -> list[tuple[tuple[Any, ...], Compiled[..., Any]]]:
+    """The derivatives of a function, and theirs, with the arguments that lead to each."""
+    out = []
+    for key, one in compiled.all_derived().items():
+        out.append(((*path, key), one))
+        out.extend(_family(one, (*path, key)))
+    return out
 
 
 def _named(compiled: Compiled[..., Any]) -> bool:
@@ -149,8 +160,11 @@ def _restore(
 ) -> Any:
     compiled = _compile(absent, argnums, has_aux, static)
     _fill(compiled.dispatcher, own)
-    for key, state in states.items():
-        _fill(compiled.derived(*key).dispatcher, state)
+    for path, state in states.items():
+        one = compiled
+        for key in path:
+            one = one.derived(*key)
+        _fill(one.dispatcher, state)
     return compiled
 
 

@@ -49,3 +49,9 @@ def test_pickle_of_what_has_no_name_carries_its_graphs():
     assert pickle.loads(pickle.dumps(again))(x) == 18
     with pytest.raises(TypeError, match="was unpickled without its function"):
         again(np.ones(7))
+
+
+def test_a_derivative_of_a_derivative_of_a_lambda() -> None:
+    twice = gradc.grad(gradc.grad(lambda x: x**3))
+    assert twice(2.0) == 12.0
+    assert pickle.loads(pickle.dumps(twice))(2.0) == 12.0
