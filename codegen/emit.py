@@ -116,7 +116,6 @@ class _Function:
         self.target = module.target
         assert isinstance(self.target, Target)
         self.pointers: dict[str, Val] = {}
-        self.prints = 0
 
     def emit(self, stages: Iterable[tuple[int, Stage]]) -> None:
         """Emit numbered stages and close the function."""

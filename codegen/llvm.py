@@ -177,13 +177,6 @@ class Builder:
     def i64(self, value: int) -> Val:
         return Val(str(value), "i64")
 
-    def iota(self, ty: str) -> Val:
-        """``<0, 1, 2, ...>`` (integers)."""
-        scalar = scalar_of(ty)
-        if lanes_of(ty) == 1:
-            return Val("0", ty)
-        return Val("<" + ", ".join(f"{scalar} {k}" for k in range(lanes_of(ty))) + ">", ty)
-
     # -- arithmetic ----------------------------------------------------------------------------
 
     def binary(self, opcode: str, a: Val, b: Val) -> Val:
@@ -368,7 +361,7 @@ class Builder:
         self.place(done)
 
     @contextmanager
-    def if_(self, cond: Val, likely: bool | None = None) -> Iterator[None]:
+    def if_(self, cond: Val) -> Iterator[None]:
         """``if cond:`` without else and without results."""
         then, done = self.label("then"), self.label("endif")
         self.cond_br(cond, then, done)

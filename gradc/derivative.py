@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gradc.errors import ArgumentError, NotDifferentiableError, NotScalarError, OutputError
@@ -181,14 +181,14 @@ def vjp_signature(primals: tuple[object, ...], cotangents: object) -> tuple[obje
     raise NotImplementedError
 
 
-class Forward:
-    """``(primals, tangents) -> (results, their tangents)``, by forward mode."""
+class _Directional:
+    """What forward and reverse mode share: both take primals and directions, all floating."""
 
-    def __init__(self, of: Function) -> None:
+    def __init__(self, of: Function, python: Callable[..., Any], mode: str) -> None:
         self.of = of
-        self.python = jvp_signature
-        self.label = f"{of.label}.jvp"
-        self.parameters = Parameters(jvp_signature, self.label)
+        self.python = python
+        self.label = f"{of.label}.{mode}"
+        self.parameters = Parameters(python, self.label)
         self.static: Argnums = ()
         self.arrays: Argnums = ()
         self.floats: Argnums = (0, 1)
@@ -196,6 +196,13 @@ class Forward:
     def clear(self) -> None:
         """Forget what was traced."""
         self.of.clear()
+
+
+class Forward(_Directional):
+    """``(primals, tangents) -> (results, their tangents)``, by forward mode."""
+
+    def __init__(self, of: Function) -> None:
+        super().__init__(of, jvp_signature, "jvp")
 
     def lower(
         self,
@@ -224,22 +231,12 @@ class Forward:
         )
 
 
-class Reverse:
+class Reverse(_Directional):
     """``(primals, cotangents) -> cotangents of the primals``, by reverse mode."""
 
     def __init__(self, of: Function, has_aux: bool = False) -> None:
-        self.of = of
+        super().__init__(of, vjp_signature, "vjp")
         self.has_aux = has_aux
-        self.python = vjp_signature
-        self.label = f"{of.label}.vjp"
-        self.parameters = Parameters(vjp_signature, self.label)
-        self.static: Argnums = ()
-        self.arrays: Argnums = ()
-        self.floats: Argnums = (0, 1)
-
-    def clear(self) -> None:
-        """Forget what was traced."""
-        self.of.clear()
 
     def lower(
         self,

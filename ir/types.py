@@ -63,10 +63,6 @@ class TensorType:
         """The same dtype in another shape."""
         return TensorType(self.dtype, tuple(shape), self.weak and not shape)
 
-    def with_dtype(self, dtype: Any) -> TensorType:
-        """The same shape of another dtype."""
-        return TensorType(np.dtype(dtype), self.shape)
-
     def __str__(self) -> str:
         shape = ",".join(map(str, self.shape))
         return f"{SHORT[self.dtype]}[{shape}]{'~' if self.weak else ''}"

@@ -90,14 +90,6 @@ def _extents(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(d for d in shape if d != 1)
 
 
-def unit_reshaped(x: Value, axes: Sequence[int], shape: Sequence[int]) -> Value:
-    """x with its axes at positions ``axes`` (increasing) of ``shape``, ones elsewhere."""
-    target = [1] * len(shape)
-    for d, axis in zip(x.shape, axes, strict=True):
-        target[axis] = d
-    return x if tuple(target) == x.shape else ops.reshape(x, shape=tuple(target))
-
-
 @local("reshape")
 def reshape_broadcast(draft: Draft) -> Value | None:
     """A reshape that adds or drops ones moves before the broadcast."""
