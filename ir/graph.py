@@ -1,9 +1,14 @@
 """Nodes, graphs and their builder.
 
 A graph is a NetworkX ``MultiDiGraph`` (``graph.nx``) whose nodes are integers in creation order,
-so that counting up is a topological order; the edge key is the operand's index. Graphs are built,
-never edited: a builder appends nodes, ``build`` freezes a value, and a later builder may go on
-from there (:meth:`Builder.extending`): so reverse mode adds to the graph it differentiates.
+so that counting up is a topological order; the edge key is the operand's index. Its nodes know
+their operands, which is all that walking the graph in order takes: the edges are given to NetworkX
+when a question about the structure first asks for them (and NetworkX is imported then; three
+dictionaries for every edge of every graph on the way would be a third of compiling).
+
+Graphs are built, never edited: a builder appends nodes, ``build`` freezes a value, and a later
+builder may go on from there (:meth:`Builder.extending`): so reverse mode adds to the graph it
+differentiates.
 """
 
 from __future__ import annotations
@@ -11,15 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import networkx as nx
 import numpy as np
 
 from gradc.ir.types import TensorType
 
 if TYPE_CHECKING:
+    import networkx
+
     from gradc.ir.ops.base import Op
 
 Attrs = Mapping[str, Any]
@@ -82,7 +89,6 @@ class Graph:
     def __init__(
         self,
         name: str,
-        store: nx.MultiDiGraph,
         nodes: Sequence[Node],
         inputs: Sequence[int],
         outputs: Sequence[int],
@@ -93,17 +99,22 @@ class Graph:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self.effects = tuple(effects)
-        self._store = store
 
-    @property
-    def nx(self) -> nx.MultiDiGraph:
-        """The graph as NetworkX sees it: node data ``node``, edge key the operand's index.
+    @cached_property
+    def nx(self) -> networkx.MultiDiGraph:
+        """The graph in NetworkX: node data ``node``, edge key the operand's index.
 
-        A graph that others were built upon shares their storage and is a view of its part.
+        Made once, when first asked for, and frozen (``networkx.freeze``): edit a copy of it.
         """
-        if self._store.number_of_nodes() == len(self.nodes):
-            return self._store
-        return self._store.subgraph(range(len(self.nodes)))
+        import networkx
+
+        made = networkx.MultiDiGraph()
+        made.add_nodes_from((node.id, {"node": node}) for node in self.nodes)
+        made.add_edges_from(
+            (operand, node.id, index)
+            for node in self.nodes for index, operand in enumerate(node.operands)
+        )
+        return networkx.freeze(made)
 
     @property
     def input_types(self) -> tuple[TensorType, ...]:
@@ -130,7 +141,6 @@ class Builder:
 
     def __init__(self, name: str = "graph") -> None:
         self.name = name
-        self.store = nx.MultiDiGraph()
         self.nodes: list[Node] = []
         self.inputs: list[int] = []
         self.effects: list[int] = []
@@ -141,8 +151,6 @@ class Builder:
     def extending(cls, graph: Graph) -> Builder:
         """A builder that goes on where ``graph`` ended; the graph itself stays as it is."""
         builder = cls(graph.name)
-        last = graph._store.number_of_nodes() == len(graph.nodes)
-        builder.store = graph._store if last else nx.MultiDiGraph(graph.nx)
         builder.nodes = list(graph.nodes)
         builder.inputs = list(graph.inputs)
         builder.effects = list(graph.effects)
@@ -172,9 +180,6 @@ class Builder:
 
     def _insert(self, node: Node) -> Value:
         self.nodes.append(node)
-        self.store.add_node(node.id, node=node)
-        for index, operand in enumerate(node.operands):
-            self.store.add_edge(operand, node.id, key=index)
         if node.op.name == "input":
             self.inputs.append(node.id)
         if node.op.effect:
@@ -199,7 +204,6 @@ class Builder:
         """Freeze what has been built."""
         return Graph(
             name or self.name,
-            self.store,
             self.nodes,
             self.inputs,
             [v.id for v in outputs],

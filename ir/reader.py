@@ -242,7 +242,6 @@ class Reader:
         role = old.role._replace(of=self.known[name].id)
         node = Node(id_, old.op, old.operands, old.attrs, old.type, old.locs, role, old.fence)
         builder.nodes[id_] = node
-        builder.store.nodes[id_]["node"] = node
 
 
 def _unquoted(name: str) -> str:

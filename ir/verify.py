@@ -25,14 +25,12 @@ def verify(graph: Graph, after: str = "") -> None:
 
     Ids are dense and topological (so the graph is acyclic), operands exist, every type is what
     the op infers from its operands again, attributes are frozen, inputs, outputs and effects
-    exist, and the NetworkX store has exactly these nodes and edges. Linear in the size of the
-    graph.
+    exist. Linear in the size of the graph.
     """
     check = _Verifier(graph, after)
     for position, node in enumerate(graph.nodes):
         check.node(position, node)
     check.ends()
-    check.store()
 
 
 class _Verifier:
@@ -104,22 +102,6 @@ class _Verifier:
     def listed(self, what: str, listed: Sequence[int], present: Sequence[int]) -> None:
         if sorted(listed) != list(present):
             raise self.fail(None, f"{what}s are listed as {list(listed)}, its nodes are {present}")
-
-    def store(self) -> None:
-        # The store may hold more nodes (graphs built upon this one share it), never other
-        # edges into these.
-        store = self.graph._store
-        data, predecessors = store.nodes, store.pred
-        for node in self.graph.nodes:
-            if node.id not in data or data[node.id].get("node") is not node:
-                raise self.fail(node, "the NetworkX store holds another node")
-            edges = {
-                key: operand for operand, keys in predecessors[node.id].items() for key in keys
-            }
-            if edges != dict(enumerate(node.operands)):
-                raise self.fail(
-                    node, f"the NetworkX store has the operands {edges}, not {node.operands}"
-                )
 
 
 def _attribute_problem(value: Any) -> str:

@@ -334,8 +334,7 @@ class Rewriter(Builder):
     def finish(self, graph: Graph, new: Sequence[int]) -> Graph:
         """The rewritten graph, with the same inputs and the outputs' new nodes."""
         for id_, locs in self._more_locs.items():
-            self.nodes[id_] = node = replace(self.nodes[id_], locs=locs)
-            self.store.nodes[id_]["node"] = node
+            self.nodes[id_] = replace(self.nodes[id_], locs=locs)
         self.inputs = [new[i] for i in graph.inputs]
         return self.build([self.value(new[i]) for i in graph.outputs])
 

@@ -267,8 +267,8 @@ def test_different_graphs_have_different_digests() -> None:
         unary(lambda x: ops.sin(x) - x),
     ]
     swapped = unary()
-    graphs.append(Graph("g", swapped.nx, swapped.nodes, swapped.inputs, swapped.outputs[::-1]))
-    graphs.append(Graph("g", swapped.nx, swapped.nodes, swapped.inputs, swapped.outputs[:1]))
+    graphs.append(Graph("g", swapped.nodes, swapped.inputs, swapped.outputs[::-1]))
+    graphs.append(Graph("g", swapped.nodes, swapped.inputs, swapped.outputs[:1]))
     assert len({digest(graph) for graph in graphs}) == len(graphs)
 
 

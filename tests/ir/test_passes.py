@@ -120,7 +120,6 @@ def fenced(builder: Builder, id_: int, fence: int) -> None:
 
     node = replace(builder.nodes[id_], fence=fence)
     builder.nodes[id_] = node
-    builder.store.nodes[id_]["node"] = node
 
 
 def test_no_pass_merges_or_looks_through_a_fence() -> None:

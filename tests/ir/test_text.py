@@ -147,7 +147,6 @@ def test_fences_weak_types_and_effects_survive() -> None:
     ops.debug_print(y, format="a {} # b : \" ' }} \n {{")
     node = replace(ops.exp(y).node, fence=4)
     builder.nodes[node.id] = node
-    builder.store.nodes[node.id]["node"] = node
     graph = builder.build([builder.value(node.id)])
     again = round_trip(graph)
     assert again.nodes[again.outputs[0]].fence == 4

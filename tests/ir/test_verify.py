@@ -30,37 +30,18 @@ def sound() -> Graph:
 
 
 def with_node(id_: int, **changes: object) -> Graph:
-    """The sound graph with one node replaced, in the store too."""
+    """The sound graph with one node replaced."""
     graph = sound()
     nodes = list(graph.nodes)
     nodes[id_] = replace(nodes[id_], **changes)
-    graph._store.nodes[id_]["node"] = nodes[id_]
-    return Graph(graph.name, graph._store, nodes, graph.inputs, graph.outputs, graph.effects)
+    return Graph(graph.name, nodes, graph.inputs, graph.outputs, graph.effects)
 
 
 def remade(**changes: object) -> Graph:
     graph = sound()
-    fields = {"name": graph.name, "store": graph._store, "nodes": graph.nodes,
+    fields = {"name": graph.name, "nodes": graph.nodes,
               "inputs": graph.inputs, "outputs": graph.outputs, "effects": graph.effects}
     return Graph(**(fields | changes))
-
-
-def unlinked() -> Graph:
-    graph = sound()
-    graph._store.remove_edge(0, 2)
-    return graph
-
-
-def doubly_linked() -> Graph:
-    graph = sound()
-    graph._store.add_edge(0, 2, key=5)
-    return graph
-
-
-def stale() -> Graph:
-    graph = sound()
-    graph._store.nodes[2]["node"] = replace(graph.nodes[2])
-    return graph
 
 
 def writeable() -> Graph:
@@ -89,9 +70,6 @@ DEFECTS: dict[str, tuple[Callable[[], Graph], str]] = {
     "input not listed": (lambda: remade(inputs=(0,)), "inputs are listed as"),
     "effect not listed": (lambda: remade(effects=()), "effects are listed as"),
     "derivative of nothing": (lambda: with_node(2, role=Role("adjoint", 1, 99)), "node 99"),
-    "edge missing in the store": (unlinked, "NetworkX"),
-    "edge too many in the store": (doubly_linked, "NetworkX"),
-    "other node in the store": (stale, "NetworkX"),
     "op of another registry": (
         lambda: with_node(2, op=replace_op("mul")), "not in the registry"),
 }
