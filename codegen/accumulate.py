@@ -10,6 +10,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from gradc.codegen.llvm import Builder, Val, vector
 from gradc.codegen.loops import Accumulate, Affine, Buffer, Nest
@@ -45,9 +48,13 @@ class Accumulators:
     nest: Nest
     pointer: Pointer
     lanes: int
+    chunk: Val | None = None
     values: list[Val] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        #: the first loop to emit, and the index of the one that is given
+        self.first = 0 if self.chunk is None else 1
+        self.given: dict[int, Val] = {} if self.chunk is None else {0: self.chunk}
         self.slots: dict[int, _Slot] = {}
         self.memory: list[Accumulate] = []
         taken = 0
@@ -69,7 +76,7 @@ class Accumulators:
     def _fits(self, statement: Accumulate, scalar: bool, count: int) -> bool:
         """Whether every row adds to the same few vectors."""
         rows = len(self.nest.outer)
-        if any(statement.index.coefficients[:rows]):
+        if any(statement.index.coefficients[self.first : rows]):
             return False
         return scalar or (
             len(self.nest.inner) == 1
@@ -80,7 +87,7 @@ class Accumulators:
     def _block(self) -> tuple[int, int]:
         """Which loop over rows goes in blocks, and of how many iterations."""
         depth, below = len(self.nest.outer) - 1, 1
-        while depth > 0 and below * self.nest.outer[depth] <= COMPENSATE:
+        while depth > self.first and below * self.nest.outer[depth] <= COMPENSATE:
             below *= self.nest.outer[depth]
             depth -= 1
         return depth, max(1, COMPENSATE // below)
@@ -97,7 +104,8 @@ class Accumulators:
         self.values = self._identities()
         for statement in self.memory:
             kind, dtype = statement.kind, statement.buffer.dtype
-            self.fill(statement.buffer, reduction_identity(kind, dtype))
+            identity = reduction_identity(kind, dtype)
+            self._fill(self._part(statement), self._size(statement), dtype, identity)
             for buffer in statement.totals or ():
                 self.fill(buffer, 0)
 
@@ -114,7 +122,7 @@ class Accumulators:
     def loop(self, depth: int) -> Iterator[Val]:
         """The loop over rows at a depth, its index; the accumulators are carried around."""
         b = self.builder
-        extent = b.i64(self.nest.outer[depth])
+        extent = self._extent(depth)
         if depth != self.block_depth or not self.compensated:
             with b.loop(b.i64(0), extent, carried=self.values) as loop:
                 self.values = list(loop.carried)
@@ -135,6 +143,15 @@ class Accumulators:
             blocks.next = self._merge(blocks.carried[:count], blocks.carried[count:], loop.results)
             self._flush()
         self.values = self._closed(blocks.results[:count], blocks.results[count:])
+
+    def _extent(self, depth: int) -> Val:
+        """How far a loop over rows counts; in the last chunk there may be fewer."""
+        b, chunks = self.builder, self.nest.chunks
+        extent = b.i64(self.nest.outer[depth])
+        if self.chunk is None or chunks is None or depth != 1 or str(chunks.last) == extent.ref:
+            return extent
+        last = b.icmp("eq", self.chunk, b.i64(self.nest.outer[0] - 1))
+        return b.select(last, b.i64(chunks.last), extent)
 
     def _kinds(self) -> list[tuple[Accumulate, bool]]:
         """Of each register: its statement, and whether it is compensated."""
@@ -169,7 +186,7 @@ class Accumulators:
                 continue
             part, (total, lost) = statement.buffer, statement.totals
             element, size = memory_type(part.dtype), part.dtype.itemsize
-            pointers = [self.pointer(x) for x in (part, total, lost)]
+            pointers = [self._part(statement), self.pointer(total), self.pointer(lost)]
 
             def step(index: Val, lanes: int, element: str = element, size: int = size,
                      pointers: list[Val] = pointers) -> None:
@@ -180,7 +197,7 @@ class Accumulators:
                 for new, at in zip((b.const(0, ty), t, c), places, strict=True):
                     b.store(new, at, size)
 
-            self.whole(part, step)
+            self.whole(self._size(statement), part.dtype, step)
 
     def end(self, store: Callable[[Lane, Buffer, Affine, int, int], None]) -> None:
         """Bring the results into their buffers: ``store(vector, buffer, index, first, used)``."""
@@ -197,7 +214,7 @@ class Accumulators:
                 continue
             out, (total, lost) = statement.buffer, statement.totals
             element, size = memory_type(out.dtype), out.dtype.itemsize
-            pointers = [self.pointer(x) for x in (out, total, lost)]
+            pointers = [self._part(statement), self.pointer(total), self.pointer(lost)]
 
             def step(index: Val, lanes: int, element: str = element, size: int = size,
                      pointers: list[Val] = pointers) -> None:
@@ -205,7 +222,7 @@ class Accumulators:
                 t, c = (b.load(at, vector(element, lanes), size) for at in places[1:])
                 b.store(b.fadd(t, c), places[0], size)
 
-            self.whole(out, step)
+            self.whole(self._size(statement), out.dtype, step)
 
     # -- in the rows ---------------------------------------------------------------------------
 
@@ -225,19 +242,36 @@ class Accumulators:
 
     def fill(self, buffer: Buffer, number: float) -> None:
         """Set a buffer to a number."""
-        pointer, element = self.pointer(buffer), memory_type(buffer.dtype)
+        self._fill(self.pointer(buffer), buffer.size, buffer.dtype, number)
+
+    def _fill(self, pointer: Val, size: int, dtype: np.dtype[Any], number: float) -> None:
+        element = memory_type(dtype)
 
         def put(index: Val, lanes: int) -> None:
             value = self.builder.const(number, vector(element, lanes))
             at = self.builder.gep(pointer, element, index)
-            self.builder.store(value, at, buffer.dtype.itemsize)
+            self.builder.store(value, at, dtype.itemsize)
 
-        self.whole(buffer, put)
+        self.whole(size, dtype, put)
 
-    def whole(self, buffer: Buffer, put: Callable[[Val, int], None]) -> None:
-        """``put(index, lanes)`` for all elements of a buffer."""
-        b, lanes = self.builder, self.target.lanes(buffer.dtype.itemsize)
-        main = buffer.size // lanes * lanes
+    def _size(self, statement: Accumulate) -> int:
+        """The elements that a reduction has: a chunk's are a part of the buffer."""
+        size = statement.buffer.size
+        return size if self.chunk is None else size // self.nest.outer[0]
+
+    def _part(self, statement: Accumulate) -> Val:
+        """Where the elements of a reduction begin."""
+        pointer, chunk = self.pointer(statement.buffer), self.chunk
+        if chunk is None:
+            return pointer
+        b = self.builder
+        start = b.mul(chunk, b.i64(statement.index.coefficients[0]))
+        return b.gep(pointer, memory_type(statement.buffer.dtype), start)
+
+    def whole(self, size: int, dtype: np.dtype[Any], put: Callable[[Val, int], None]) -> None:
+        """``put(index, lanes)`` for ``size`` elements."""
+        b, lanes = self.builder, self.target.lanes(dtype.itemsize)
+        main = size // lanes * lanes
         if main > CHUNKS * lanes:
             with b.loop(b.i64(0), b.i64(main), lanes) as loop:
                 put(loop.index, lanes)
@@ -245,8 +279,7 @@ class Accumulators:
             for at in range(0, main, lanes):
                 put(b.i64(at), lanes)
         at = main
-        while at < buffer.size:
-            step = 1 << ((buffer.size - at).bit_length() - 1)
+        while at < size:
+            step = 1 << ((size - at).bit_length() - 1)
             put(b.i64(at), step)
             at += step
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,10 +78,17 @@ def shared(constants: Mapping[str, bytes], source: Graph) -> dict[str, bytes | i
     return found
 
 
+def _compiled(text: str) -> bytes:
+    from gradc.codegen import jit
+
+    return jit.compile(text)
+
+
 class Externals:
     """Addresses of what code calls or reads outside its module, and what keeps them valid.
 
-    ``source`` is the graph whose nodes stand for constants.
+    ``source`` is the graph whose nodes stand for constants; ``compile`` makes object code of the
+    text of the pool of threads, where the code needs that.
     """
 
     def __init__(
@@ -89,7 +96,9 @@ class Externals:
         constants: Mapping[str, bytes | int],
         prints: Sequence[PrintSite],
         source: Graph | None = None,
+        compile: Callable[[str], bytes] | None = None,
     ) -> None:
+        self._compile = compile
         self._own: dict[str, int] = {}
         self._keep: list[Any] = []
         for name, given in constants.items():
@@ -108,9 +117,13 @@ class Externals:
             self._keep.append(alive)
 
     def address(self, name: str) -> int:
-        """The address for a name in the module's table: its own, or a routine of BLAS."""
+        """The address for a name in the module's table: its own, the pool's, or one of BLAS."""
         if name in self._own:
             return self._own[name]
+        if name == "parallel":
+            from gradc.codegen import threads
+
+            return threads.address(self._compile or _compiled)
         from gradc.codegen import blas
 
         return blas.address(name)

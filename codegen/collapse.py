@@ -25,7 +25,7 @@ def collapse(nest: Nest) -> Nest:
     affines: list[Affine] = []
     for phase in nest.phases:
         for s in (*phase.row, *phase.body):
-            affines.extend(_affines(s))
+            affines.extend(affines_of(s))
     outer = _joined(nest.outer, 0, extents, affines)
     inner = _joined(nest.inner, len(nest.outer), extents, affines)
     last = [loop[-1] for loop in (*outer, *inner)]
@@ -35,8 +35,8 @@ def collapse(nest: Nest) -> Nest:
 
     phases = tuple(
         Phase(
-            tuple(_remapped(s, remap) for s in phase.row),
-            tuple(_remapped(s, remap) for s in phase.body),
+            tuple(remapped(s, remap) for s in phase.row),
+            tuple(remapped(s, remap) for s in phase.body),
         )
         for phase in nest.phases
     )
@@ -65,7 +65,8 @@ def _joined(
     return loops
 
 
-def _affines(statement: Statement) -> list[Affine]:
+def affines_of(statement: Statement) -> list[Affine]:
+    """The indices of a statement, over the loops of its nest."""
     match statement:
         case Load():
             return [statement.index, *(g.index for g in statement.guards)]
@@ -76,7 +77,8 @@ def _affines(statement: Statement) -> list[Affine]:
     return []
 
 
-def _remapped(statement: Statement, remap: Callable[[Affine], Affine]) -> Statement:
+def remapped(statement: Statement, remap: Callable[[Affine], Affine]) -> Statement:
+    """The statement in a nest with other loops, where its indices are what ``remap`` gives."""
     match statement:
         case Load():
             guards = tuple(Guard(remap(g.index), g.extent) for g in statement.guards)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradc.codegen import callbacks, irregular, matmul
+from gradc.codegen.chunks import statements
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
     MATH_COST,
     Buffer,
+    Chunks,
     Compute,
     Contract,
+    Gather,
     Irregular,
     LoopProgram,
     Nest,
@@ -54,12 +57,12 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
         module.outline = True
     parts = _parts(program)
     if len(parts) == 1:
-        _Function(module, program, name, prefix).emit(enumerate(program.stages))
+        _Function(module, name, prefix).emit(enumerate(program.stages))
         return
     names = []
     for k, part in enumerate(parts):
         names.append(f"{name}_{k}")
-        _Function(module, program, names[-1], prefix).emit(part)
+        _Function(module, names[-1], prefix).emit(part)
     params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
     b = Builder(module, name, "i64", params)
     for part_name in names:
@@ -108,9 +111,11 @@ def return_if(b: Builder, failed: Val, status: Val) -> None:
 class _Function:
     """One function of a program: its pointers, its stages."""
 
-    def __init__(self, module: Module, program: LoopProgram, name: str, prefix: str) -> None:
+    def __init__(self, module: Module, name: str, prefix: str) -> None:
         params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
         self.b = Builder(module, name, "i64", params)
+        self.tables = self.b.params
+        self.private: Val | None = None
         self.module = module
         self.prefix = prefix
         self.target = module.target
@@ -131,7 +136,7 @@ class _Function:
         return self.pointers[buffer.name]
 
     def _address(self, buffer: Buffer) -> Val:
-        args, outs, space = self.b.params
+        args, outs, space = self.tables
         if buffer.kind == "constant" and buffer.nbytes <= CONSTANT:
             element, name = memory_type(buffer.dtype), self.prefix + buffer.name
             text = "".join(f"\\{byte:02X}" for byte in buffer.data)
@@ -143,6 +148,9 @@ class _Function:
             value = self.b.external(self.prefix + buffer.name)
         elif buffer.kind == "arena":
             value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
+        elif buffer.kind == "private":
+            assert self.private is not None
+            value = self.b.gep(self.private, "i8", self.b.i64(buffer.offset))
         else:
             table = args if buffer.kind == "input" else outs
             at = self.b.gep(table, "ptr", self.b.i64(buffer.index))
@@ -150,6 +158,21 @@ class _Function:
         self.b.entry.extend(self.b.lines)
         self.b.lines = lines
         return value
+
+    def _share(self, name: str, nest: Nest, chunks: Chunks) -> None:
+        """Have the pool run the chunks of a nest, a function of its own."""
+        _Chunk(self.module, name, self.prefix).emit_chunk(nest)
+        b = self.b
+        context = b.alloca("ptr", 3, align=8)
+        for k, table in enumerate(self.tables):
+            b.store(table, b.gep(context, "ptr", b.i64(k)), 8)
+        space = self.pointer(chunks.space) if chunks.space else Val("null", "ptr")
+        count = b.i64(nest.outer[0])
+        operands = [Val(f"@{name}", "ptr"), context, count, space, b.i64(chunks.nbytes)]
+        status = b.call_pointer("i64", b.external("parallel"), operands)
+        assert status is not None
+        if any(isinstance(s, Gather) for s in statements(nest)):
+            return_if(b, b.icmp("ne", status, b.i64(0)), status)
 
     def fail(self, failed: Val, node: int) -> None:
         """Leave with an index error of a node where ``failed``."""
@@ -159,6 +182,8 @@ class _Function:
         b = self.b
         assert isinstance(self.target, Target)
         match stage:
+            case Nest(chunks=Chunks() as chunks):
+                self._share(f"{b.name}_chunk{number}", stage, chunks)
             case Nest():
                 NestEmitter(b, self.target, stage, self.pointer, self.fail).emit()
             case Contract(spec, a, second, out, scratch, _):
@@ -180,3 +205,23 @@ class _Function:
                 )
                 bad = b.icmp("ne", status, b.const(0, status.ty))
                 return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))
+
+
+class _Chunk(_Function):
+    """``i64 name(ptr context, ptr private, i64 chunk)``: one chunk of a nest."""
+
+    def __init__(self, module: Module, name: str, prefix: str) -> None:
+        super().__init__(module, name, prefix)
+        params = [("ptr", "context"), ("ptr", "private"), ("i64", "chunk")]
+        self.b = Builder(module, name, "i64", params, linkage="internal")
+        context, self.private, self.chunk = self.b.params
+        at = [self.b.gep(context, "ptr", self.b.i64(k)) for k in range(3)]
+        self.tables = [self.b.load(place, "ptr", 8) for place in at]
+        self.b.entry, self.b.lines = self.b.lines, []
+
+    def emit_chunk(self, nest: Nest) -> None:
+        """Emit the chunk and close the function."""
+        assert isinstance(self.target, Target)
+        NestEmitter(self.b, self.target, nest, self.pointer, self.fail, self.chunk).emit()
+        self.b.ret(self.b.i64(0))
+        self.b.finish()

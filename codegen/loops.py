@@ -27,7 +27,10 @@ _EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
 
 @dataclass(frozen=True)
 class Buffer:
-    """Memory of a program: an input, an output, a constant, or at ``offset`` of the arena."""
+    """Memory of a program: an input, an output, a constant, or at ``offset`` of the arena.
+
+    Or it is ``private``: at ``offset`` of what each thread has for itself.
+    """
 
     name: str
     kind: str
@@ -178,6 +181,20 @@ class Accumulate:
 Statement = Load | Literal | Compute | Gather | Store | Reduce | Accumulate
 
 
+def uses(statement: Statement) -> tuple[int, ...]:
+    """The values that a statement reads."""
+    match statement:
+        case Compute():
+            return statement.operands
+        case Gather():
+            return statement.indices
+        case Store() | Accumulate():
+            return (statement.value,)
+        case Reduce():
+            return (statement.value, *([] if statement.factor is None else [statement.factor]))
+    return ()
+
+
 def cost(node: Node) -> int:
     """Rough flops of one element: recomputing is cheaper than memory below about ten."""
     if node.op.name in _EXPENSIVE:
@@ -209,6 +226,19 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """How the first loop of a nest, over chunks of the second, is shared out among threads.
+
+    ``last`` is what the second loop counts to in the last chunk, 0 if there is no second one;
+    ``space`` is the calling thread's ``nbytes`` of private memory, None if they need none.
+    """
+
+    last: int
+    space: Buffer | None = None
+    nbytes: int = 0
+
+
+@dataclass(frozen=True)
 class Nest:
     """A fused kernel. Loops 0..len(outer)-1 are the rows, the rest the inner loops."""
 
@@ -216,6 +246,7 @@ class Nest:
     inner: tuple[int, ...]
     phases: tuple[Phase, ...]
     fills: tuple[Fill, ...] = ()  # of buffers that are then written in part
+    chunks: Chunks | None = None
 
     @property
     def writes(self) -> bool:
@@ -239,7 +270,10 @@ class Nest:
             yield str(fill)
         indent = ""
         for k, extent in enumerate(self.outer):
-            yield f"{indent}for i{k} < {extent}:"
+            mark = " parallel" if self.chunks and k == 0 else ""
+            if self.chunks and k == 1 and self.chunks.last != extent:
+                mark = f" ({self.chunks.last} in the last)"
+            yield f"{indent}for i{k} < {extent}{mark}:"
             indent += "  "
         for phase in self.phases:
             for statement in phase.row:

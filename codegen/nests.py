@@ -25,6 +25,7 @@ from gradc.codegen.loops import (
     Statement,
     Store,
     cost,
+    uses,
 )
 from gradc.codegen.scalars import (
     Lane,
@@ -39,7 +40,10 @@ BLOCK = 64
 
 
 class NestEmitter:
-    """Emits one nest at the builder's position. ``fail`` is called with an i1 and the node."""
+    """Emits one nest at the builder's position. ``fail`` is called with an i1 and the node.
+
+    Of a nest in chunks it emits the chunk of the given number.
+    """
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class NestEmitter:
         nest: Nest,
         pointer: Pointer,
         fail: Callable[[Val, int], None],
+        chunk: Val | None = None,
     ) -> None:
         self.b = builder
         self.target = target
@@ -55,7 +60,7 @@ class NestEmitter:
         self.pointer = pointer
         self.fail = fail
         self.lanes = lanes_at_a_time(nest, target)
-        self.accumulators = Accumulators(builder, target, nest, pointer, self.lanes)
+        self.accumulators = Accumulators(builder, target, nest, pointer, self.lanes, chunk)
         self.place = Place(builder, pointer, self.accumulators)
 
     def emit(self) -> None:
@@ -71,7 +76,7 @@ class NestEmitter:
                     self.place.failures[s.node] = flag
         self.accumulators.begin()
         if math.prod(nest.outer) > 0:
-            self._rows(0, Scope())
+            self._rows(self.accumulators.first, Scope({}, self.accumulators.given))
         self.accumulators.end(self._finished)
         for node, flag in self.place.failures.items():
             self.fail(self.b.load(flag, "i1", 1), node)
@@ -83,7 +88,7 @@ class NestEmitter:
         axis = len(self.nest.outer) if self.nest.inner else None
         lanes = lanes_of(lane.val.ty)
         zero = self.b.i64(0)
-        indices = dict.fromkeys(range(len(index.coefficients)), zero)
+        indices = dict.fromkeys(range(len(index.coefficients)), zero) | self.accumulators.given
         if lanes > 1 and axis is not None:
             indices[axis] = self.b.i64(first)
         mask = None if used == lanes else _mask(used, lanes)
@@ -235,7 +240,7 @@ class _Sweep:
     def _outside(self, indices: dict[int, Val]) -> dict[int, Lane]:
         """Loads that the innermost loop does not move, and the row's values, in every lane."""
         hoisted = Layered(self.scope.values)
-        used = {v for s in self.phase.body for v in _uses(s)}
+        used = {v for s in self.phase.body for v in uses(s)}
         for value in sorted(used & self.scope.values.keys()):
             hoisted[value] = broadcast(self.b, self.scope.values[value], self.lanes)
         one = Body(self.e.place, Scope(hoisted, dict(indices)), 1, None, None)
@@ -317,19 +322,6 @@ def _dtype(statement: Statement) -> np.dtype[Any] | None:
         case Literal() | Reduce():
             return statement.dtype
     return None
-
-
-def _uses(statement: Statement) -> tuple[int, ...]:
-    match statement:
-        case Compute():
-            return statement.operands
-        case Gather():
-            return statement.indices
-        case Store() | Accumulate():
-            return (statement.value,)
-        case Reduce():
-            return (statement.value, *([] if statement.factor is None else [statement.factor]))
-    return ()
 
 
 def _moves(load: Load, axis: int) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from gradc.codegen import irregular, matmul
 from gradc.codegen.access import Access, identity, resolve
 from gradc.codegen.buffers import Request, plan
+from gradc.codegen.chunks import Scratch, chunked
 from gradc.codegen.collapse import collapse
 from gradc.codegen.loops import (
     Affine,
@@ -240,10 +241,10 @@ class Lowering:
             reads = self.scheduler.accesses
             build = NestBuilder(self.graph, step, reads, self.stored, self.memory, scratch)
             nest = build.build()
-            return [nest] if nest.writes else []
+            return [*chunked(nest, scratch)] if nest.writes else []
         node = step.node
         if node.op.name in ASSEMBLED:
-            return self._assemble(node)
+            return self._assemble(node, scratch)
         operands = tuple(self.memory(i) for i in node.operands)
         types = tuple(self.graph.nodes[i].type for i in node.operands)
         if node.op.name == "debug_print":
@@ -273,7 +274,7 @@ class Lowering:
             matmul.strategy(spec, self.target),
         )
 
-    def _assemble(self, node: Node) -> list[Stage]:
+    def _assemble(self, node: Node, scratch: Scratch) -> list[Stage]:
         """Nests that write the pieces of a concat, update_slice or embed to their places."""
         rank, shape = node.type.rank, node.type.shape
         out = self.memory(node.id)
@@ -307,7 +308,7 @@ class Lowering:
             )
             read = self._read(access)
             nest = Nest((), piece, (Phase((), (read, Store(out, target, 0))),))
-            stages.append(collapse(nest))
+            stages.extend(chunked(collapse(nest), scratch))
         return stages
 
     def _read(self, access: Access) -> Statement:
@@ -321,7 +322,7 @@ class Lowering:
 def _with_buffers(thing: Any, place: dict[str, Buffer]) -> Any:
     """The same stage with the buffers' final places."""
     if isinstance(thing, Buffer):
-        return place[thing.name]
+        return thing if thing.kind == "private" else place[thing.name]
     if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
         return tuple(_with_buffers(x, place) for x in thing)
     if type(thing).__module__ == Nest.__module__ and not isinstance(thing, Affine):

@@ -38,16 +38,18 @@ class TrainingKernel:
     """The compiled form of a training program. The stages can be read without loading.
 
     ``program`` makes the program when it is needed; ``stored`` gives the code that another process
-    left, or what it is told to make.
+    left, or what it is told to make; ``compile`` makes object code of a text.
     """
 
     def __init__(
         self,
         program: Callable[[], TrainingProgram],
         stored: Callable[[Callable[[], Code]], Code] = lambda make: make(),
+        compile: Callable[[str], bytes] | None = None,
     ) -> None:
         self._program = program
         self._stored = stored
+        self._compile_text = compile
 
     @cached_property
     def program(self) -> TrainingProgram:
@@ -80,7 +82,7 @@ class TrainingKernel:
     @cached_property
     def _loaded(self) -> tuple[Code, object, Any]:
         code = self._stored(self._compile)
-        externals = Externals(code.constants, code.prints)
+        externals = Externals(code.constants, code.prints, compile=self._compile_text)
         table = {
             name: cpython.python_function(name) if name in _API else externals.address(name)
             for name in code.names

@@ -15,7 +15,7 @@ from __future__ import annotations
 from gradc import optim
 from gradc.check import GradientCheckError, check_grads
 from gradc.compile import Compiled, compile
-from gradc.config import config
+from gradc.config import config, get_num_threads, set_num_threads
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError
@@ -33,9 +33,11 @@ __all__ = [
     "compile",
     "config",
     "debug_print",
+    "get_num_threads",
     "grad",
     "jvp",
     "optim",
+    "set_num_threads",
     "stop_gradient",
     "train",
     "value_and_grad",

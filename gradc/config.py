@@ -70,3 +70,31 @@ def config(*, jit: bool | None = None) -> Restore:
     before = _settings
     _install(before if jit is None else replace(before, jit=jit))
     return Restore(before)
+
+
+def set_num_threads(count: int) -> None:
+    """Let compiled functions use up to ``count`` threads, the caller's among them, from now on.
+
+    Only long work is shared out, and its results do not depend on the number, to the last bit. The
+    default is ``GRADC_NUM_THREADS`` from the environment, else one for each core that the process
+    may run on. Products of very large matrices are BLAS's, which counts its threads itself
+    (``OPENBLAS_NUM_THREADS``). Raises ValueError unless ``count`` is from 1 to 256.
+
+    >>> import gradc
+    >>> gradc.set_num_threads(2)
+    >>> gradc.get_num_threads()
+    2
+    """
+    from gradc.codegen import threads
+
+    threads.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """How many threads compiled functions may use, the caller's among them.
+
+    Raises ValueError if ``GRADC_NUM_THREADS`` asks for what cannot be.
+    """
+    from gradc.codegen import threads
+
+    return threads.num_threads()

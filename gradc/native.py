@@ -86,7 +86,7 @@ class Native:
         except TypeError:
             structure, rebuild = None, True
         code = self._code(structure, rebuild)
-        others = Externals(code.constants, code.prints, lowered.source)
+        others = Externals(code.constants, code.prints, lowered.source, object_code_of)
         keys = tuple(dict_keys(structure))
         entry = link_entry(code.object_code, code.names, keys, hooks, others)
         return entry, entry.builtin(self.label)
@@ -121,7 +121,7 @@ class Native:
             return None
         from gradc.codegen.callable import load_front
 
-        return load_front(form, entry, self._slow, _object_code)
+        return load_front(form, entry, self._slow, object_code_of)
 
     def _specs(self) -> tuple[ArgSpec, ...]:
         from gradc.codegen.guards import ArgSpec
@@ -163,7 +163,7 @@ def stored(name: str | None, make: Callable[[], Code]) -> Code:
     return code
 
 
-def _object_code(text: str) -> bytes:
+def object_code_of(text: str) -> bytes:
     """The object code of a module that needs nothing besides."""
     from gradc.codegen.code import Code
 

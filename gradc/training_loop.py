@@ -13,7 +13,7 @@ from gradc.errors import OptionError
 from gradc.fingerprint import key
 from gradc.ir import interp
 from gradc.ir.graph import Graph
-from gradc.native import error_of, stored
+from gradc.native import error_of, object_code_of, stored
 from gradc.step import LoopSpec, StepTypes, make_step, names_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Loop:
         """The native code."""
         from gradc.codegen.training_call import TrainingKernel
 
-        return TrainingKernel(lambda: self.program, self._stored)
+        return TrainingKernel(lambda: self.program, self._stored, object_code_of)
 
     def _stored(self, make: Callable[[], Code]) -> Code:
         graphs = [step.adjoint for step in (self.step, self.rest) if step is not None]

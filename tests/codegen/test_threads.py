@@ -1,0 +1,215 @@
+"""Work shared out among threads: right, the same for any number of them, and safe."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradc
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = gradc.get_num_threads()
+    yield
+    gradc.set_num_threads(before)
+
+
+def normal(*shape: int) -> np.ndarray[Any, Any]:
+    return RNG.standard_normal(shape)
+
+
+def chain(x: Any) -> Any:
+    return np.sum(np.sin(x) * np.exp(-x * x) + np.log1p(x * x))
+
+
+def log_sum_exp(x: Any) -> Any:
+    top = np.max(x)
+    return top + np.log(np.sum(np.exp(x - top)))
+
+
+def cross_entropy(x: Any) -> Any:
+    z = x - np.max(x, axis=1, keepdims=True)
+    return -np.mean((z - np.log(np.sum(np.exp(z), axis=1, keepdims=True)))[:, 3])
+
+
+def logistic(w: Any, x: Any, y: Any) -> Any:
+    z = x @ w
+    return np.mean(np.logaddexp(0, z) - y * z)
+
+
+def layer_norm(x: Any, scale: Any, shift: Any) -> Any:
+    mean = np.mean(x, axis=1, keepdims=True)
+    centered = x - mean
+    spread = np.sqrt(np.mean(centered * centered, axis=1, keepdims=True) + 1e-5)
+    return np.sum((centered / spread * scale + shift) ** 3)
+
+
+def middle(x: Any) -> Any:
+    """A reduction over the middle axis, which each chunk has for itself."""
+    return np.sum(np.sum(np.sin(x), axis=1) ** 2)
+
+
+def strided(x: Any) -> Any:
+    return np.sum(np.exp(x[:, ::3, 1:]) * x[:, 1::3, :-1])
+
+
+def looked_up(table: Any, index: Any) -> Any:
+    return np.sum(np.tanh(table[index]) ** 2)
+
+
+CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "chain": (chain, (normal(100_003),)),
+    "chain of whole chunks": (chain, (normal(1 << 16),)),
+    "chain in float32": (chain, (normal(300_001).astype(np.float32),)),
+    "two inner loops": (strided, (normal(61, 90, 40),)),
+    "log_sum_exp": (log_sum_exp, (normal(90_001),)),
+    "cross_entropy": (cross_entropy, (normal(211, 200),)),
+    "logistic": (logistic, (normal(50), normal(9001, 50), (normal(9001) > 0) * 1.0)),
+    "long columns": (lambda x: np.sum(np.sum(np.exp(x), axis=0) ** 2), (normal(30_011, 3),)),
+    "layer_norm": (layer_norm, (normal(333, 257), normal(257), normal(257))),
+    "middle": (middle, (normal(64, 50, 33),)),
+    "integers": (lambda x, k: np.sum(x * np.sum(k * k % 7)), (normal(7), np.arange(400_001))),
+    "gather": (looked_up, (normal(90, 8), RNG.integers(0, 90, (200, 30)))),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equal_bits_for_any_number_of_threads(name: str) -> None:
+    function, arguments = CASES[name]
+    compiled = gradc.compile(function)
+    results = []
+    for count in (1, 2, 5):
+        gradc.set_num_threads(count)
+        for _ in range(3):
+            value, gradient = compiled.value_and_grad(*arguments)
+            results.append((value.tobytes(), gradient.tobytes()))
+    assert len(set(results)) == 1
+    rtol = 1e-12 if arguments[0].dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(value, function(*arguments), rtol=rtol)
+    with gradc.config(jit=False):
+        expected = gradc.grad(function)(*arguments)
+    np.testing.assert_allclose(gradient, expected, rtol=1e3 * rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_long_nests_are_cut(name: str) -> None:
+    function, arguments = CASES[name]
+    dump = gradc.compile(function).ir(*arguments, stage="loops")
+    assert " parallel:" in dump
+
+
+def test_short_nests_are_not_cut() -> None:
+    assert " parallel:" not in gradc.compile(chain).ir(normal(1000), stage="loops")
+
+
+def test_the_first_index_out_of_bounds_is_told() -> None:
+    index = RNG.integers(0, 90, (200, 30))
+    index[150, 2] = index[199, 3] = 90
+    with pytest.raises(IndexError, match="out of bounds"):
+        gradc.compile(looked_up)(normal(90, 8), index)
+
+
+def test_many_python_threads_compile_and_call() -> None:
+    gradc.set_num_threads(3)
+    arguments = normal(40_000)
+    shared = gradc.compile(chain)
+    expected = shared.value_and_grad(arguments)[1]
+    faults: list[object] = []
+
+    def work(number: int) -> None:
+        try:
+            own = gradc.compile(lambda x: chain(x) * number)
+            for _ in range(10):
+                for _ in range(10):
+                    _, gradient = shared.value_and_grad(arguments)
+                    if not np.array_equal(gradient, expected):
+                        faults.append(number)
+                _, gradient = own.value_and_grad(arguments)
+                np.testing.assert_allclose(gradient, expected * number, rtol=1e-12, atol=1e-12)
+                gradc.set_num_threads(1 + number % 4)
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+
+
+def test_idle_threads_sleep() -> None:
+    gradc.set_num_threads(4)
+    gradc.compile(chain).value_and_grad(normal(100_000))
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.05
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_child_of_a_fork_has_threads_of_its_own() -> None:
+    program = """
+import os, numpy as np, gradc
+gradc.set_num_threads(3)
+f = gradc.compile(lambda x: np.sum(np.sin(x) * np.exp(x)))
+x = np.linspace(0, 1, 100_000)
+expected = f.value_and_grad(x)[1]
+child = os.fork()
+for _ in range(20):
+    assert np.array_equal(f.value_and_grad(x)[1], expected)
+if child == 0:
+    from gradc.codegen.threads import started
+    os._exit(0 if started() == 2 else 3)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_process_ends_while_another_thread_works() -> None:
+    program = """
+import threading, time, numpy as np, gradc
+gradc.set_num_threads(3)
+f = gradc.compile(lambda x: np.sum(np.sin(x) * np.exp(x)))
+x = np.linspace(0, 1, 300_000)
+def forever():
+    while True:
+        f.value_and_grad(x)
+threading.Thread(target=forever, daemon=True).start()
+time.sleep(1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def _ask(value: str) -> subprocess.CompletedProcess[str]:
+    program = "import gradc; print(gradc.get_num_threads())"
+    environment = os.environ | {"GRADC_NUM_THREADS": value}
+    return subprocess.run(
+        [sys.executable, "-c", program], env=environment, timeout=60, capture_output=True, text=True
+    )
+
+
+def test_the_environment_says_how_many() -> None:
+    assert _ask("3").stdout == "3\n"
+    assert "from 1 to 256, not 'two'" in _ask("two").stderr
+    assert "from 1 to 256, not 0" in _ask("0").stderr
+
+
+@pytest.mark.parametrize("count", [0, -1, 257, 2.0, "2", True])
+def test_a_number_that_cannot_be(count: Any) -> None:
+    with pytest.raises(ValueError, match="from 1 to 256"):
+        gradc.set_num_threads(count)
