@@ -122,17 +122,14 @@ class _Installation:
         self.scanned: dict[int, tuple[int, tuple[str, ...]]] = {}
         #: the modules that had been imported before
         self.modules: set[str] = set()
-        self.lookups = Lookups((np, np.linalg, np.random, math, random), self.chosen)
+        modules = (np, np.linalg, np.random, math, random)
+        self.lookups = Lookups(modules, self.by_original, contexts)
 
     def make(self) -> None:
         for source in (_in_numpy, _in_random, _in_math):
             self.wrappers += source()
-        self.by_original = {id(original): wrapper for original, wrapper in self.wrappers}
-        self.by_wrapper = {id(wrapper): original for original, wrapper in self.wrappers}
-
-    def chosen(self, original: Any) -> Any:
-        """What user code gets that looks a name up: for a thread that traces, the wrapper."""
-        return self.by_original.get(id(original), original) if contexts() else original
+        self.by_original.update((id(original), wrapper) for original, wrapper in self.wrappers)
+        self.by_wrapper.update((id(wrapper), original) for original, wrapper in self.wrappers)
 
     def enter(self, namespaces: list[dict[str, Any]]) -> None:
         with self.lock:

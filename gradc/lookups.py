@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import dis
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from types import CodeType, FrameType, ModuleType
@@ -47,14 +47,19 @@ def is_extension(namespace: dict[str, Any]) -> bool:
 
 
 class Lookups:
-    """Modules whose attributes ``choose`` may replace, for user code alone.
+    """Modules whose attributes are replaced for user code alone, where ``active()``.
 
-    ``choose`` is given what the module has, and gives what user code sees.
+    ``instead`` has what user code sees, by the ``id`` of what the module has.
     """
 
-    def __init__(self, modules: Iterable[ModuleType], choose: Callable[[Any], Any]) -> None:
+    def __init__(
+        self,
+        modules: Iterable[ModuleType],
+        instead: Mapping[int, Any],
+        active: Callable[[], object],
+    ) -> None:
         self._classes = [
-            (module, type(module), _watching(type(module), choose)) for module in modules
+            (module, type(module), _watching(type(module), instead, active)) for module in modules
         ]
 
     def enter(self) -> None:
@@ -68,17 +73,22 @@ class Lookups:
             module.__class__ = before
 
 
-def _watching(kind: type[ModuleType], choose: Callable[[Any], Any]) -> type[ModuleType]:
+def _watching(
+    kind: type[ModuleType], instead: Mapping[int, Any], active: Callable[[], object]
+) -> type[ModuleType]:
+    plain = kind.__getattribute__
+
     class Watching(kind):  # type: ignore[valid-type,misc]
         """A module that is being watched."""
 
+        # Tracing an operation takes a dozen of these lookups in gradc itself.
         def __getattribute__(self, name: str) -> Any:
-            found = super().__getattribute__(name)
-            chosen = choose(found)
-            if chosen is not found:
+            found = plain(self, name)
+            other = instead.get(id(found))
+            if other is not None and active():
                 frame = sys._getframe(1)
                 if is_users(frame) and looks_up(frame, name):
-                    return chosen
+                    return other
             return found
 
     return Watching

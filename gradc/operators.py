@@ -19,7 +19,7 @@ def _apply(ufunc: np.ufunc, *operands: Any, out: Any = None) -> Any:
 
 
 def _takes(other: Any) -> bool:
-    return isinstance(other, (*_OPERANDS, Operators))
+    return isinstance(other, (Operators, _OPERANDS))
 
 
 def _binary(ufunc: np.ufunc) -> Callable[[Any, Any], Any]:

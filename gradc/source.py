@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
-from types import CodeType
+from types import FrameType
 
 from gradc.ir.graph import Loc
 
@@ -15,27 +15,25 @@ _LIBRARIES = tuple(
     for spec in map(find_spec, _PACKAGES)
     if spec is not None and spec.origin is not None
 )
-_known: dict[CodeType, bool] = {}
+#: whether code of this file is a library's
+_known: dict[str, bool] = {}
 
 
-def _is_users(code: CodeType) -> bool:
-    known = _known.get(code)
-    if known is None:
-        file = code.co_filename
-        # NumPy runs its dispatchers from code compiled under a made-up file name.
-        library = file.startswith(_LIBRARIES) or file.startswith("<__array_function")
-        known = _known[code] = not library
+def _is_librarys(file: str) -> bool:
+    # NumPy runs its dispatchers from code compiled under a made-up file name.
+    known = _known[file] = file.startswith(_LIBRARIES) or file.startswith("<__array_function")
     return known
 
 
 def user_loc() -> Loc | None:
     """File, line and function of the user's innermost frame; None when there is none."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        if _is_users(frame.f_code):
-            return Loc(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
-        if frame.f_back is None:
-            return None
+        code = frame.f_code
+        file = code.co_filename
+        library = _known.get(file)
+        if not (_is_librarys(file) if library is None else library):
+            return Loc(file, frame.f_lineno, code.co_name)
         frame = frame.f_back
     return None
 

@@ -18,7 +18,8 @@ from gradc.tracer import Tracer, constant, describe, fresh
 
 def operand(x: Any) -> Any:
     """A Tracer, an array or a number; a list with traced values in it is stacked."""
-    if isinstance(x, (list, tuple)):
+    # The class of a Tracer, asked for by isinstance, is found in Python.
+    if not isinstance(x, Tracer) and isinstance(x, (list, tuple)):
         from gradc.numpy_api.creating import array_of
 
         return array_of(x)
