@@ -240,8 +240,7 @@ class Reader:
             raise ParseError(f"{name} is not defined")
         old = builder.nodes[id_]
         role = old.role._replace(of=self.known[name].id)
-        node = Node(id_, old.op, old.operands, old.attrs, old.type, old.locs, role, old.fence)
-        builder.nodes[id_] = node
+        builder.nodes[id_] = old._replace(role=role)
 
 
 def _unquoted(name: str) -> str:

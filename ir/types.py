@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ LONG: dict[str, np.dtype[Any]] = {short: dtype for dtype, short in SHORT.items()
 BOOL, I64, F32, F64 = (np.dtype(name) for name in ("bool", "int64", "float32", "float64"))
 
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
+class TensorType(NamedTuple):
     """dtype and shape of an array value; ``weak`` for what was a Python scalar."""
 
     dtype: np.dtype[Any]
@@ -104,6 +102,9 @@ def promote(*types: TensorType) -> np.dtype[Any]:
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
     """NumPy's broadcast of shapes. Raises ValueError when they do not agree."""
+    different = {shape for shape in shapes if shape}
+    if len(different) < 2:
+        return different.pop() if different else ()
     return tuple(np.broadcast_shapes(*shapes))
 
 

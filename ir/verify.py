@@ -37,6 +37,8 @@ class _Verifier:
     def __init__(self, graph: Graph, after: str) -> None:
         self.graph = graph
         self.after = after
+        #: op without attributes, its operands' types and its own, where they go together
+        self.sound: set[tuple[Any, ...]] = set()
 
     def fail(self, node: Node | None, problem: str) -> VerificationError:
         where = f"after {self.after}: " if self.after else ""
@@ -58,9 +60,11 @@ class _Verifier:
         self.type(node)
 
     def attrs(self, node: Node) -> None:
-        if not isinstance(node.attrs, MappingProxyType):
+        if type(node.attrs) is not MappingProxyType:
             raise self.fail(node, "attributes are not frozen")
-        if len(node.attrs) > 1 and list(node.attrs) != sorted(node.attrs):
+        if not node.attrs:
+            return
+        if list(node.attrs) != sorted(node.attrs):
             raise self.fail(node, "attributes are not in order")
         for key, value in node.attrs.items():
             problem = _attribute_problem(value)
@@ -68,6 +72,14 @@ class _Verifier:
                 raise self.fail(node, f"attribute {key} {problem}")
 
     def type(self, node: Node) -> None:
+        key = (node.op, node.type, *[self.graph.nodes[i].type for i in node.operands])
+        if node.attrs:
+            self.inferred(node)
+        elif key not in self.sound:
+            self.inferred(node)
+            self.sound.add(key)
+
+    def inferred(self, node: Node) -> None:
         type_ = node.type
         if not isinstance(type_, TensorType) or type_.dtype not in SHORT:
             raise self.fail(node, f"{type_!r} is no type of the IR")

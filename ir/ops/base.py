@@ -187,14 +187,17 @@ def elementwise(
         first = types[0]
         if len(types) != arity:
             raise TypeError(f"{name} takes {arity} operands, not {len(types)}")
+        weak = first.weak
         for t in types:
-            if (t.dtype, t.shape) != (first.dtype, first.shape):
-                raise TypeError(f"{name}: operands differ: {', '.join(map(str, types))}")
+            if t is not first:
+                if (t.dtype, t.shape) != (first.dtype, first.shape):
+                    raise TypeError(f"{name}: operands differ: {', '.join(map(str, types))}")
+                weak = weak and t.weak
         if first.dtype.kind not in kinds:
             raise TypeError(f"{name} is not defined for {first.dtype}")
-        weak = all(t.weak for t in types)
-        return TensorType(BOOL if result == "bool" else first.dtype, first.shape,
-                          weak and result != "bool")
+        if result == "bool":
+            return TensorType(BOOL, first.shape)
+        return first if weak == first.weak else TensorType(first.dtype, first.shape, weak)
 
     differentiable = any(p is not None for p in partials)
     shapes: tuple[tuple[int, ...], ...] = ((), (1,), (5,), (2, 3), (17,), (0,), (3, 0), (4, 33))

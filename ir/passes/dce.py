@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from gradc.ir.graph import Builder, Graph
+from gradc.ir.graph import Builder, Graph, Node, Role
 
 
 def dce(graph: Graph) -> Graph:
@@ -26,12 +24,9 @@ def dce(graph: Graph) -> Graph:
         if live[node.id]:
             new[node.id] = len(builder.nodes)
             of = node.role.of
-            kept = replace(
-                node,
-                id=new[node.id],
-                operands=tuple([new[i] for i in node.operands]),
-                role=node.role if of is None else node.role._replace(of=new.get(of)),
-            )
-            builder._insert(kept)
+            role = node.role if of is None else Role(node.role.kind, node.role.order, new.get(of))
+            operands = tuple([new[i] for i in node.operands])
+            builder._insert(Node(new[node.id], node.op, operands, node.attrs, node.type, node.locs,
+                                 role, node.fence))
     builder.inputs = [new[i] for i in graph.inputs]
     return builder.build([builder.value(new[i]) for i in graph.outputs])

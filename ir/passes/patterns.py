@@ -16,7 +16,7 @@ from typing import Any
 
 from gradc.ir import ops
 from gradc.ir.graph import Value
-from gradc.ir.passes.rewriter import Draft, Rewriter, Rule
+from gradc.ir.passes.rewriter import NUMBER, Draft, Heads, Rewriter, Rule
 
 Bindings = dict[str, Any]
 #: ops whose operands a pattern may meet in either order
@@ -128,7 +128,7 @@ def rule(
             return None
         for form, heads in variants:
             for operand, head in zip(operands, heads, strict=True):
-                if head is not None and operand.node.op.name != head:
+                if head is not None and head != NUMBER and operand.node.op.name != head:
                     break
             else:
                 bound: Bindings = {}
@@ -140,12 +140,16 @@ def rule(
                     return build(target, bound, draft)
         return None
 
-    return Rule(name, pattern.op, apply, relaxed, accurate, pattern, kinds)
+    every = tuple(dict.fromkeys(heads for _, heads in variants))
+    return Rule(name, pattern.op, apply, relaxed, accurate, pattern, kinds, every)
 
 
-def _heads(form: Apply) -> tuple[str | None, ...]:
-    """The op each operand must be, where the pattern says so: a quick test before the match."""
-    return tuple(a.op if isinstance(a, Apply) else None for a in form.args)
+def _heads(form: Apply) -> Heads:
+    """What each operand must be, where the pattern says so: a quick test before the match."""
+    return tuple(
+        a.op if isinstance(a, Apply) else None if isinstance(a, Var) else NUMBER
+        for a in form.args
+    )
 
 
 def _orders(pattern: Pattern) -> Iterator[Any]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradc.ir import ops
-from gradc.ir.graph import Attrs, Builder, Graph, Loc, Node, Role, Value, attr_key
+from gradc.ir.graph import Attrs, Builder, Graph, Loc, Node, Role, Value, attr_key, frozen
 from gradc.ir.ops import Op
 from gradc.ir.types import TensorType
 
@@ -36,6 +35,9 @@ COMMUTATIVE = frozenset("add mul eq ne bit_and bit_or bit_xor".split())
 
 
 Instead = Callable[[Node, Value], Value | None]
+#: for each operand the op it must be, NUMBER for the same number in every element, None for any
+Heads = tuple[str | None, ...]
+NUMBER = "a number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class Rule:
     relaxed: may change a NaN, an infinity, a signed zero or the rounding; off unless asked for.
     accurate: replaces an overflow, a NaN or a loss of all digits by the true value.
     pattern, kinds: what it was made from, if it is data (see ``patterns.rule``).
+    heads: alternatives for the operands, one of which must hold for the rule to apply at all; it is
+    only tried where one does. Without any it always is.
     """
 
     name: str
@@ -65,6 +69,15 @@ class Rule:
     accurate: bool = False
     pattern: Any = None
     kinds: str = "biuf"
+    heads: tuple[Heads, ...] = ()
+
+    def may_apply(self, kind: str, operands: Sequence[tuple[str, bool]]) -> bool:
+        """Whether it could apply to operands of these ops, each a number or not."""
+        return kind in self.kinds and (not self.heads or any(
+            all(wanted is None or (is_number if wanted == NUMBER else wanted == name)
+                for wanted, (name, is_number) in zip(heads, operands, strict=False))
+            for heads in self.heads
+        ))
 
 
 class Rewriter(Builder):
@@ -80,6 +93,8 @@ class Rewriter(Builder):
         self.fired: Counter[str] = Counter()
         #: the number a node has in every element, or None
         self.numbers: list[Any] = []
+        #: whether a node may be a constant, as it is or spread out
+        self._constants: list[bool] = []
         #: how many different values of the graph being rewritten use what became this node
         self.uses: Counter[int] = Counter()
         #: what is a term of a sum or difference in the graph being rewritten
@@ -92,6 +107,8 @@ class Rewriter(Builder):
         self._rules: dict[str, list[Rule]] = {}
         for rule in rules:
             self._rules.setdefault(rule.op, []).append(rule)
+        #: of those, the ones that may apply to an op by what its operands are
+        self._applicable: dict[tuple[Any, ...], list[Rule]] = {}
 
     # -- emission
 
@@ -107,7 +124,7 @@ class Rewriter(Builder):
     ) -> int:
         """The id of a node with this meaning: an old one, a simpler one, or a new one."""
         if op.name == "const" and not self.keep_weak and type_.weak:
-            attrs, type_ = {"value": attrs["value"]}, replace(type_, weak=False)
+            attrs, type_ = {"value": attrs["value"]}, type_._replace(weak=False)
         key = self._key(op, operands, attrs, type_, fence)
         known = self._emitted.get(key)
         if known is not None and not op.effect:
@@ -139,17 +156,20 @@ class Rewriter(Builder):
     def _fresh(
         self, op: Op, operands: tuple[int, ...], attrs: Attrs, type_: TensorType, fence: int
     ) -> int:
-        frozen = MappingProxyType(dict(sorted(attrs.items())) if attrs else {})
-        node = Node(len(self.nodes), op, operands, frozen, type_, self.locate(), self.role, fence)
+        node = Node(len(self.nodes), op, operands, frozen(attrs), type_, self.locate(), self.role,
+                    fence)
         return self._insert(node).id
 
     def _insert(self, node: Node) -> Value:
         number = None
-        if node.op.name == "const" and node.type.size == 1:
+        constant = node.op.name == "const"
+        if constant and node.type.size == 1:
             number = node.attrs["value"].item()
         elif node.op.name in ("broadcast", "reshape") and not node.fence:
             number = self.numbers[node.operands[0]]
+            constant = self._constants[node.operands[0]]
         self.numbers.append(number)
+        self._constants.append(constant or 0 in node.type.shape)
         return super()._insert(node)
 
     def _merge_locs(self, id_: int) -> None:
@@ -173,12 +193,13 @@ class Rewriter(Builder):
     def _simpler(
         self, op: Op, operands: tuple[int, ...], attrs: Attrs, type_: TensorType
     ) -> int | None:
-        if type_.size == 0 and not (op.name == "broadcast" and self.numbers[operands[0]] == 0):
+        if 0 in type_.shape and not (op.name == "broadcast" and self.numbers[operands[0]] == 0):
             return self._counted("empty", self._full(np.zeros((), type_.dtype), type_.shape))
-        folded = self._fold(op, operands, attrs, type_)
-        if folded is not None:
-            return self._counted("fold", folded)
-        rules = self._rules.get(op.name)
+        if all([self._constants[i] for i in operands]):
+            folded = self._fold(op, operands, attrs, type_)
+            if folded is not None:
+                return self._counted("fold", folded)
+        rules = self._rules_for(op, operands)
         if not rules or self._depth > MAX_DEPTH:
             return None
         self._depth += 1
@@ -186,6 +207,19 @@ class Rewriter(Builder):
             return self._rewritten(rules, op, operands, attrs, type_)
         finally:
             self._depth -= 1
+
+    def _rules_for(self, op: Op, operands: tuple[int, ...]) -> list[Rule]:
+        """The rules that may apply, of all rules of the op, in their order."""
+        nodes, numbers = self.nodes, self.numbers
+        kind = nodes[operands[-1]].type.dtype.kind if operands else ""
+        heads = [(nodes[i].op.name, numbers[i] is not None) for i in operands]
+        key = (op.name, kind, *heads)
+        found = self._applicable.get(key)
+        if found is None:
+            found = self._applicable[key] = [
+                rule for rule in self._rules.get(op.name, ()) if rule.may_apply(kind, heads)
+            ]
+        return found
 
     def _rewritten(
         self,
@@ -281,7 +315,7 @@ class Rewriter(Builder):
 
         ``instead`` may give another value for a node with one operand; None emits the node.
         """
-        same, users = self._users(graph)
+        same, uses, terms = self._users(graph)
         new: list[int] = []
         nodes = self.nodes
         for node in graph.nodes:
@@ -295,7 +329,8 @@ class Rewriter(Builder):
                 id_ = super()._append(node.op, (), attrs, type_).id
             else:
                 for old, operand in zip(node.operands, operands, strict=True):
-                    if nodes[operand].type != graph.nodes[old].type:
+                    before, after = graph.nodes[old].type, nodes[operand].type
+                    if after is not before and after != before:
                         type_ = node.op.infer([nodes[i].type for i in operands], attrs)
                         break
                 other = None
@@ -304,19 +339,20 @@ class Rewriter(Builder):
                 id_ = other.id if other is not None else (
                     self.emit(node.op, operands, attrs, type_, node.fence))
             if same[node.id] == node.id:
-                self.uses[id_] += len(users[node.id])
-                if any(name in ("add", "sub") for name, _, _ in users[node.id]):
+                self.uses[id_] += uses[node.id]
+                if node.id in terms:
                     self.terms.add(id_)
             new.append(id_)
         return new
 
-    def _users(self, graph: Graph) -> tuple[list[int], list[set[tuple[str, int, int]]]]:
-        """For each node the first of equal ones; for that, the ops, ids and operand numbers of all
-        different users of any.
+    def _users(self, graph: Graph) -> tuple[list[int], list[int], set[int]]:
+        """For each node the first of equal ones; for that, how many different operands and results
+        it is; and which are terms of a sum or difference.
         """
         first: dict[tuple[Any, ...], int] = {}
         same: list[int] = []
-        users: list[set[tuple[str, int, int]]] = []
+        uses = [0] * len(graph.nodes)
+        terms: set[int] = set()
         for node in graph.nodes:
             id_ = node.id
             operands = tuple([same[i] for i in node.operands])
@@ -324,17 +360,19 @@ class Rewriter(Builder):
                 key = self._key(node.op, operands, node.attrs, node.type, node.fence)
                 id_ = first.setdefault(key, id_)
             same.append(id_)
-            users.append(set())
-            for index, operand in enumerate(operands):
-                users[operand].add((node.op.name, id_, index))
-        for id_ in graph.outputs:
-            users[same[id_]].add(("", -1, 0))
-        return same, users
+            if id_ == node.id:
+                for operand in operands:
+                    uses[operand] += 1
+                if node.op.name in ("add", "sub"):
+                    terms.update(operands)
+        for id_ in {same[i] for i in graph.outputs}:
+            uses[id_] += 1
+        return same, uses, terms
 
     def finish(self, graph: Graph, new: Sequence[int]) -> Graph:
         """The rewritten graph, with the same inputs and the outputs' new nodes."""
         for id_, locs in self._more_locs.items():
-            self.nodes[id_] = replace(self.nodes[id_], locs=locs)
+            self.nodes[id_] = self.nodes[id_]._replace(locs=locs)
         self.inputs = [new[i] for i in graph.inputs]
         return self.build([self.value(new[i]) for i in graph.outputs])
 

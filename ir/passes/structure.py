@@ -333,6 +333,7 @@ STRUCTURE: tuple[Rule, ...] = (
 
 #: tried before all others, on every elementwise op
 LIFT: tuple[Rule, ...] = tuple(
-    Rule("elementwise_of_broadcasts", op.name, elementwise_of_broadcasts)
+    Rule("elementwise_of_broadcasts", op.name, elementwise_of_broadcasts,
+         heads=(("broadcast",) * 3,))
     for op in ops.REGISTRY.values() if op.family == "elementwise"
 )

@@ -116,9 +116,7 @@ def test_a_derivative_points_to_the_node_it_became() -> None:
 
 
 def fenced(builder: Builder, id_: int, fence: int) -> None:
-    from dataclasses import replace
-
-    node = replace(builder.nodes[id_], fence=fence)
+    node = builder.nodes[id_]._replace(fence=fence)
     builder.nodes[id_] = node
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -145,7 +143,7 @@ def test_fences_weak_types_and_effects_survive() -> None:
     x = builder.input("x", TensorType(F64, (), True))
     y = x + ops.const(builder, 2.0, weak=True)
     ops.debug_print(y, format="a {} # b : \" ' }} \n {{")
-    node = replace(ops.exp(y).node, fence=4)
+    node = ops.exp(y).node._replace(fence=4)
     builder.nodes[node.id] = node
     graph = builder.build([builder.value(node.id)])
     again = round_trip(graph)

@@ -33,7 +33,7 @@ def with_node(id_: int, **changes: object) -> Graph:
     """The sound graph with one node replaced."""
     graph = sound()
     nodes = list(graph.nodes)
-    nodes[id_] = replace(nodes[id_], **changes)
+    nodes[id_] = nodes[id_]._replace(**changes)
     return Graph(graph.name, nodes, graph.inputs, graph.outputs, graph.effects)
 
 
