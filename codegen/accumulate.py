@@ -7,7 +7,7 @@ Long floating sums go in blocks: what a block of rows sums to is added, compensa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from gradc.codegen.llvm import Builder, Val, vector
-from gradc.codegen.loops import Accumulate, Affine, Buffer, Nest
+from gradc.codegen.loops import Accumulate, Affine, Buffer, Nest, Statement
 from gradc.codegen.lower import COMPENSATE
 from gradc.codegen.scalars import Lane, memory_type, register_type
-from gradc.codegen.sums import combine, reduction_identity, two_sum
+from gradc.codegen.sums import combine, horizontal, reduction_identity, two_sum
 from gradc.codegen.targets import Target
 
 #: vector registers that accumulators may take in all
@@ -27,16 +27,25 @@ REGISTERS = 12
 CHUNKS = 4
 
 Pointer = Callable[[Buffer], Val]
+Indices = Mapping[int, Val]
+#: what stores an accumulator: (vector, buffer, index, first, used, indices of the rows outside)
+Finish = Callable[[Lane, Buffer, Affine, int, int, Indices], None]
 
 
 @dataclass
 class _Slot:
-    """An accumulator in registers: its values, from ``first`` on, one for each vector of it."""
+    """An accumulator in registers, one vector for each ``lanes`` of the inner loop.
+
+    The loops from ``depth`` on are summed over, and no loop outside them. Of ``rows``, each lane
+    is a row's.
+    """
 
     statement: Accumulate
-    first: int
+    depth: int
     lanes: int
     count: int
+    rows: bool
+    values: list[Val] = field(default_factory=list)
 
 
 @dataclass
@@ -48,8 +57,8 @@ class Accumulators:
     nest: Nest
     pointer: Pointer
     lanes: int
+    finish: Finish
     chunk: Val | None = None
-    values: list[Val] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         #: the first loop to emit, and the index of the one that is given
@@ -57,51 +66,61 @@ class Accumulators:
         self.given: dict[int, Val] = {} if self.chunk is None else {0: self.chunk}
         self.slots: dict[int, _Slot] = {}
         self.memory: list[Accumulate] = []
+        self.block_of: dict[int, tuple[int, int]] = {}
         taken = 0
-        for statement, scalar in self._statements():
-            count = 1 if scalar else -(-math.prod(self.nest.inner) // self.lanes)
-            if self._fits(statement, scalar, count) and taken + count <= REGISTERS:
-                lanes = 1 if scalar else self.lanes
-                self.slots[id(statement)] = _Slot(statement, taken, lanes, count)
-                taken += count
+        for statement, row in self._statements():
+            slot = self._slot(statement, row)
+            if slot is not None and taken + slot.count <= REGISTERS:
+                self.slots[id(statement)] = slot
+                taken += slot.count
             else:
                 self.memory.append(statement)
-        self.block_depth, self.block = self._block()
+            if statement.totals:
+                self.block_of[id(statement)] = self._block(statement)
 
     def _statements(self) -> Iterator[tuple[Accumulate, bool]]:
         for phase in self.nest.phases:
-            for part, scalar in ((phase.row, True), (phase.body, not self.nest.inner)):
-                yield from ((s, scalar) for s in part if isinstance(s, Accumulate))
+            for part, row in ((phase.row, True), (phase.body, not self.nest.inner)):
+                yield from ((s, row) for s in part if isinstance(s, Accumulate))
 
-    def _fits(self, statement: Accumulate, scalar: bool, count: int) -> bool:
-        """Whether every row adds to the same few vectors."""
-        rows = len(self.nest.outer)
-        if any(statement.index.coefficients[self.first : rows]):
-            return False
-        return scalar or (
-            len(self.nest.inner) == 1
-            and count <= CHUNKS
-            and statement.index.coefficients[rows] == 1
-        )
+    def _slot(self, statement: Accumulate, row: bool) -> _Slot | None:
+        """The registers of an accumulator, if the innermost rows add to the same few vectors."""
+        nest, count = self.nest, len(self.nest.outer)
+        coefficients = statement.index.coefficients
+        kept = [k for k in range(self.first, count) if coefficients[k]]
+        depth = 1 + max(kept, default=self.first - 1)
+        between = depth == count or len(kept) < depth - self.first or not math.prod(nest.outer)
+        if depth > self.first and between:
+            return None
+        if row:
+            return _Slot(statement, depth, nest.rows, 1, nest.rows > 1)
+        if nest.across:
+            size = math.prod(nest.inner)
+            return _Slot(statement, depth, nest.rows, size, True) if nest.written_out else None
+        vectors = -(-math.prod(nest.inner) // self.lanes)
+        if len(nest.inner) == 1 and vectors <= CHUNKS and coefficients[count] == 1:
+            return _Slot(statement, depth, self.lanes, vectors, False)
+        return None
 
-    def _block(self) -> tuple[int, int]:
-        """Which loop over rows goes in blocks, and of how many iterations."""
-        depth, below = len(self.nest.outer) - 1, 1
-        while depth > self.first and below * self.nest.outer[depth] <= COMPENSATE:
-            below *= self.nest.outer[depth]
-            depth -= 1
-        return depth, max(1, COMPENSATE // below)
-
-    @property
-    def compensated(self) -> bool:
-        """Whether any sum goes in blocks."""
-        return any(s.totals for s, _ in self._statements())
+    def _block(self, statement: Accumulate) -> tuple[int, int]:
+        """Which loop over rows goes in blocks for a sum, and of how many iterations."""
+        extents = list(self.nest.outer)
+        extents[-1:] = [-(-extents[-1] // self.nest.rows)] if extents else []
+        coefficients = statement.index.coefficients
+        summed = [k for k in range(self.first, len(extents)) if not coefficients[k]]
+        below = 1
+        for depth in reversed(summed[1:]):
+            if below * extents[depth] > COMPENSATE:
+                return depth, COMPENSATE // below
+            below *= extents[depth]
+        return summed[0], max(1, COMPENSATE // below)
 
     # -- before, around, after -----------------------------------------------------------------
 
     def begin(self) -> None:
         """Set every accumulator to what its reduction starts from."""
-        self.values = self._identities()
+        for slot in self.slots.values():
+            slot.values = self._identities(slot)
         for statement in self.memory:
             kind, dtype = statement.kind, statement.buffer.dtype
             identity = reduction_identity(kind, dtype)
@@ -109,42 +128,35 @@ class Accumulators:
             for buffer in statement.totals or ():
                 self.fill(buffer, 0)
 
-    def _identities(self) -> list[Val]:
-        b, out = self.builder, []
-        for slot in self.slots.values():
-            dtype = slot.statement.buffer.dtype
-            number = reduction_identity(slot.statement.kind, dtype)
-            ty = vector(register_type(dtype), slot.lanes)
-            out.extend([b.const(number, ty)] * slot.count)
-        return out
+    def _identities(self, slot: _Slot) -> list[Val]:
+        dtype = slot.statement.buffer.dtype
+        number = reduction_identity(slot.statement.kind, dtype)
+        ty = vector(register_type(dtype), slot.lanes)
+        return [self.builder.const(number, ty)] * slot.count
 
     @contextmanager
-    def loop(self, depth: int) -> Iterator[Val]:
-        """The loop over rows at a depth, its index; the accumulators are carried around."""
-        b = self.builder
-        extent = self._extent(depth)
-        if depth != self.block_depth or not self.compensated:
-            with b.loop(b.i64(0), extent, carried=self.values) as loop:
-                self.values = list(loop.carried)
-                yield loop.index
-                loop.next = self.values
-            self.values = list(loop.results)
-            return
-        totals = self.values
-        lost = [b.const(0, v.ty) for v in totals]
-        count = len(totals)
-        with b.loop(b.i64(0), extent, self.block, [*totals, *lost]) as blocks:
-            stop = b.add(blocks.index, b.i64(self.block))
-            stop = b.select(b.icmp("slt", stop, extent), stop, extent)
-            with b.loop(blocks.index, stop, carried=self._identities()) as loop:
-                self.values = list(loop.carried)
-                yield loop.index
-                loop.next = self.values
-            blocks.next = self._merge(blocks.carried[:count], blocks.carried[count:], loop.results)
-            self._flush()
-        self.values = self._closed(blocks.results[:count], blocks.results[count:])
+    def loop(self, depth: int, indices: Indices, step: int = 1) -> Iterator[Val]:
+        """The loop over rows at a depth, its index; the accumulators are carried around.
 
-    def _extent(self, depth: int) -> Val:
+        ``indices`` are those of the loops outside it.
+        """
+        b = self.builder
+        start, stop = b.i64(0), self.extent(depth)
+        own = [s for s in self.slots.values() if s.depth == depth > self.first]
+        for slot in own:
+            slot.values = self._identities(slot)
+        carried = [s for s in self.slots.values() if s.depth <= depth]
+        blocks = [n for d, n in self.block_of.values() if d == depth]
+        if blocks:
+            with self._blocks(depth, indices, start, stop, step, min(blocks), carried) as index:
+                yield index
+        else:
+            with self._carried(start, stop, step, carried) as index:
+                yield index
+        for slot in own:
+            self._finished(slot, indices)
+
+    def extent(self, depth: int) -> Val:
         """How far a loop over rows counts; in the last chunk there may be fewer."""
         b, chunks = self.builder, self.nest.chunks
         extent = b.i64(self.nest.outer[depth])
@@ -153,62 +165,112 @@ class Accumulators:
         last = b.icmp("eq", self.chunk, b.i64(self.nest.outer[0] - 1))
         return b.select(last, b.i64(chunks.last), extent)
 
-    def _kinds(self) -> list[tuple[Accumulate, bool]]:
-        """Of each register: its statement, and whether it is compensated."""
-        return [
-            (slot.statement, slot.statement.totals is not None)
-            for slot in self.slots.values()
-            for _ in range(slot.count)
-        ]
+    @contextmanager
+    def over(self, statements: Sequence[Statement], stop: Val) -> Iterator[Val]:
+        """A loop over the rows of a block, whose index it gives, that carries what they add to."""
+        slots = [self.slots[id(s)] for s in statements if id(s) in self.slots]
+        with self._carried(self.builder.i64(0), stop, 1, slots) as index:
+            yield index
 
-    def _merge(self, totals: list[Val], lost: list[Val], parts: Sequence[Val]) -> list[Val]:
-        b, new, left = self.builder, [], []
-        for (s, exact), t, c, p in zip(self._kinds(), totals, lost, parts, strict=True):
-            if exact:
-                t, c = two_sum(b, t, c, p)
-            else:
-                t = combine(b, s.kind, s.buffer.dtype, t, p)
-            new.append(t)
-            left.append(c)
-        return [*new, *left]
+    @contextmanager
+    def _carried(
+        self, start: Val, stop: Val, step: int, slots: Sequence[_Slot]
+    ) -> Iterator[Val]:
+        with self.builder.loop(start, stop, step, _flat(slots)) as loop:
+            _put(slots, loop.carried)
+            yield loop.index
+            loop.next = _flat(slots)
+        _put(slots, loop.results)
 
-    def _closed(self, totals: list[Val], lost: list[Val]) -> list[Val]:
-        return [
-            self.builder.fadd(t, c) if exact else t
-            for (_, exact), t, c in zip(self._kinds(), totals, lost, strict=True)
-        ]
-
-    def _flush(self) -> None:
-        """Move what a block summed to in memory into the totals."""
+    @contextmanager
+    def _blocks(
+        self, depth: int, indices: Indices, start: Val, stop: Val, step: int, block: int,
+        slots: Sequence[_Slot],
+    ) -> Iterator[Val]:
+        """A loop in blocks, after each of which the sums that need it are compensated."""
         b = self.builder
-        for statement in self.memory:
-            if statement.totals is None:
-                continue
-            part, (total, lost) = statement.buffer, statement.totals
-            element, size = memory_type(part.dtype), part.dtype.itemsize
-            pointers = [self._part(statement), self.pointer(total), self.pointer(lost)]
+        exact = [s for s in slots if self.block_of.get(id(s.statement), (-1, 0))[0] == depth]
+        others = [s for s in slots if s not in exact]
+        totals, rest = _flat(exact), _flat(others)
+        lost = [b.const(0, v.ty) for v in totals]
+        count = len(totals)
+        with b.loop(start, stop, block * step, [*totals, *lost, *rest]) as blocks:
+            end = b.add(blocks.index, b.i64(block * step))
+            end = b.select(b.icmp("slt", end, stop), end, stop)
+            for slot in exact:
+                slot.values = self._identities(slot)
+            _put(others, blocks.carried[2 * count :])
+            with self._carried(blocks.index, end, step, slots) as index:
+                yield index
+            before = zip(blocks.carried[:count], blocks.carried[count : 2 * count], strict=True)
+            after = [
+                two_sum(b, total, error, part)
+                for (total, error), part in zip(before, _flat(exact), strict=True)
+            ]
+            blocks.next = [*(t for t, _ in after), *(e for _, e in after), *_flat(others)]
+            for statement in self.memory:
+                if self.block_of.get(id(statement), (-1, 0))[0] == depth:
+                    self._flush(statement, depth, indices)
+        found = zip(blocks.results[:count], blocks.results[count : 2 * count], strict=True)
+        _put(exact, [b.fadd(t, e) for t, e in found])
+        _put(others, blocks.results[2 * count :])
 
-            def step(index: Val, lanes: int, element: str = element, size: int = size,
-                     pointers: list[Val] = pointers) -> None:
-                ty = vector(element, lanes)
-                places = [b.gep(p, element, index) for p in pointers]
-                value, t, c = (b.load(at, ty, size) for at in places)
-                t, c = two_sum(b, t, c, value)
-                for new, at in zip((b.const(0, ty), t, c), places, strict=True):
-                    b.store(new, at, size)
+    def _flush(self, statement: Accumulate, depth: int, indices: Indices) -> None:
+        """Move what a block of the loop at a depth summed to in memory into the totals."""
+        assert statement.totals is not None
+        b = self.builder
+        part, (total, lost) = statement.buffer, statement.totals
+        element, size = memory_type(part.dtype), part.dtype.itemsize
+        first, touched = self._span(statement, depth, indices)
+        starts = self._part(statement), self.pointer(total), self.pointer(lost)
+        pointers = [b.gep(start, element, first) for start in starts]
 
-            self.whole(self._size(statement), part.dtype, step)
+        def step(index: Val, lanes: int) -> None:
+            ty = vector(element, lanes)
+            places = [b.gep(p, element, index) for p in pointers]
+            value, t, c = (b.load(at, ty, size) for at in places)
+            t, c = two_sum(b, t, c, value)
+            for new, at in zip((b.const(0, ty), t, c), places, strict=True):
+                b.store(new, at, size)
 
-    def end(self, store: Callable[[Lane, Buffer, Affine, int, int], None]) -> None:
-        """Bring the results into their buffers: ``store(vector, buffer, index, first, used)``."""
+        self._each(touched, size, step)
+
+    def _span(self, statement: Accumulate, depth: int, indices: Indices) -> tuple[Val, int]:
+        """Where the loops from a depth on add to, if that is one piece; else all of it."""
+        b, index = self.builder, statement.index
+        extents = (*self.nest.outer, *self.nest.inner)
+        size = 1
+        inside = zip(index.coefficients[depth:], extents[depth:], strict=True)
+        for c, extent in sorted(inside):
+            if c and extent > 1:
+                if c != size:
+                    return b.i64(0), self._size(statement)
+                size *= extent
+        first = b.i64(index.offset)
+        for k in range(self.first, depth):
+            if index.coefficients[k]:
+                first = b.add(first, b.mul(indices[k], b.i64(index.coefficients[k])))
+        return first, size
+
+    def _finished(self, slot: _Slot, indices: Indices) -> None:
+        """Bring the result of one accumulator into its buffer."""
+        buffer, index = slot.statement.buffer, slot.statement.index
+        extent = math.prod(self.nest.inner)
+        for k, value in enumerate(slot.values):
+            lane, first, used = Lane(value, buffer.dtype), k * slot.lanes, 1
+            if slot.rows:
+                total = horizontal(self.builder, slot.statement.kind, buffer.dtype, value)
+                lane, first = Lane(total, buffer.dtype), k
+            elif slot.lanes > 1:
+                used = min(slot.lanes, extent - first)
+            self.finish(lane, buffer, index, first, used, indices)
+
+    def end(self) -> None:
+        """Bring the results into their buffers."""
         b = self.builder
         for slot in self.slots.values():
-            buffer = slot.statement.buffer
-            extent = math.prod(self.nest.inner) if slot.lanes > 1 else 1
-            for k in range(slot.count):
-                lane = Lane(self.values[slot.first + k], buffer.dtype)
-                used = min(slot.lanes, extent - k * slot.lanes)
-                store(lane, buffer, slot.statement.index, k * slot.lanes, used)
+            if slot.depth == self.first:
+                self._finished(slot, self.given)
         for statement in self.memory:
             if statement.totals is None:
                 continue
@@ -222,7 +284,7 @@ class Accumulators:
                 t, c = (b.load(at, vector(element, lanes), size) for at in places[1:])
                 b.store(b.fadd(t, c), places[0], size)
 
-            self.whole(self._size(statement), out.dtype, step)
+            self._each(self._size(statement), size, step)
 
     # -- in the rows ---------------------------------------------------------------------------
 
@@ -230,13 +292,25 @@ class Accumulators:
         """Whether a reduction's accumulator is in registers."""
         return id(statement) in self.slots
 
-    def update(self, statement: Accumulate, at: Val | None, value: Val, mask: Val | None) -> None:
-        """Take a value into a register; ``at`` is the (literal) inner index of its first lane."""
+    def update(
+        self,
+        statement: Accumulate,
+        indices: Indices,
+        axis: int | None,
+        value: Val,
+        mask: Val | None,
+    ) -> None:
+        """Take a value into a register; the inner loops' indices are literal if it has several."""
         slot = self.slots[id(statement)]
-        k = slot.first + (int(at.ref) // slot.lanes if at is not None and slot.lanes > 1 else 0)
-        b, before = self.builder, self.values[k]
+        k, outer = 0, len(self.nest.outer)
+        if slot.count > 1 and slot.rows:
+            for depth, extent in enumerate(self.nest.inner):
+                k = k * extent + int(indices[outer + depth].ref)
+        elif slot.count > 1 and axis is not None:
+            k = int(indices[axis].ref) // slot.lanes
+        b, before = self.builder, slot.values[k]
         new = combine(b, statement.kind, statement.buffer.dtype, before, value)
-        self.values[k] = b.select(mask, new, before) if mask is not None else new
+        slot.values[k] = b.select(mask, new, before) if mask is not None else new
 
     # -- whole buffers -------------------------------------------------------------------------
 
@@ -252,7 +326,7 @@ class Accumulators:
             at = self.builder.gep(pointer, element, index)
             self.builder.store(value, at, dtype.itemsize)
 
-        self.whole(size, dtype, put)
+        self._each(size, dtype.itemsize, put)
 
     def _size(self, statement: Accumulate) -> int:
         """The elements that a reduction has: a chunk's are a part of the buffer."""
@@ -268,9 +342,9 @@ class Accumulators:
         start = b.mul(chunk, b.i64(statement.index.coefficients[0]))
         return b.gep(pointer, memory_type(statement.buffer.dtype), start)
 
-    def whole(self, size: int, dtype: np.dtype[Any], put: Callable[[Val, int], None]) -> None:
-        """``put(index, lanes)`` for ``size`` elements."""
-        b, lanes = self.builder, self.target.lanes(dtype.itemsize)
+    def _each(self, size: int, itemsize: int, put: Callable[[Val, int], None]) -> None:
+        """``put(index, lanes)`` for all of so many elements."""
+        b, lanes = self.builder, self.target.lanes(itemsize)
         main = size // lanes * lanes
         if main > CHUNKS * lanes:
             with b.loop(b.i64(0), b.i64(main), lanes) as loop:
@@ -283,3 +357,14 @@ class Accumulators:
             step = 1 << ((size - at).bit_length() - 1)
             put(b.i64(at), step)
             at += step
+
+
+def _flat(slots: Sequence[_Slot]) -> list[Val]:
+    return [v for slot in slots for v in slot.values]
+
+
+def _put(slots: Sequence[_Slot], values: Sequence[Val]) -> None:
+    at = 0
+    for slot in slots:
+        slot.values = list(values[at : at + slot.count])
+        at += slot.count

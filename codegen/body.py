@@ -24,7 +24,7 @@ from gradc.codegen.loops import (
     Store,
 )
 from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
-from gradc.codegen.sums import combine
+from gradc.codegen.sums import combine, horizontal, reduction_identity
 from gradc.ir.types import BOOL
 
 
@@ -58,10 +58,19 @@ class Place:
 
 
 class Body:
-    """Statements at one point of the loops, ``lanes`` consecutive indices of ``axis`` at a time."""
+    """Statements at one point of the loops, ``lanes`` consecutive indices of ``axis`` at a time.
+
+    ``rows`` says that the axis is of the rows: reductions over inner loops keep lanes apart.
+    """
 
     def __init__(
-        self, place: Place, scope: Scope, lanes: int, axis: int | None, mask: Val | None
+        self,
+        place: Place,
+        scope: Scope,
+        lanes: int,
+        axis: int | None,
+        mask: Val | None,
+        rows: bool = False,
     ) -> None:
         self.place = place
         self.b = place.builder
@@ -70,6 +79,7 @@ class Body:
         self.lanes = lanes
         self.axis = axis
         self.mask = mask
+        self.rows = rows
         self.s = VectorScalar(place.builder, lanes)
         self.accumulators: dict[int, Val] = {}
 
@@ -148,30 +158,33 @@ class Body:
     def loaded(self, load: Load) -> Lane:
         """A load; where a guard fails the value is zero and no memory is touched."""
         common, each = self._guard(load.guards)
+        if each is None and (self.lanes == 1 or not self._step(load.index)):
+            return self._alike(load.buffer, load.index, common)
         mask = self.mask
         if each is not None:
             mask = each if mask is None else self.b.and_(mask, each)
-        if common is not None and self.lanes > 1:
+        if common is not None:
             wide = self.b.splat(common, self.lanes)
             mask = wide if mask is None else self.b.and_(mask, wide)
-        only = common if self.lanes == 1 else None
-        return self._read(load.buffer, load.index, mask, only)
+        return self._read(load.buffer, load.index, mask)
 
-    def _read(
-        self, buffer: Buffer, index: Affine, mask: Val | None, only: Val | None
-    ) -> Lane:
+    def _alike(self, buffer: Buffer, index: Affine, only: Val | None) -> Lane:
+        """One element for all lanes; zero, and no memory touched, unless ``only``."""
+        b, element = self.b, memory_type(buffer.dtype)
+        at = self._index(index)
+        if only is not None:
+            at = b.select(only, at, b.i64(0))
+        where = b.gep(self.place.pointer(buffer), element, at)
+        value = b.load(where, element, buffer.dtype.itemsize)
+        if only is not None:
+            value = b.select(only, value, b.const(0, element))
+        return broadcast(b, self._to_register(value, buffer.dtype), self.lanes)
+
+    def _read(self, buffer: Buffer, index: Affine, mask: Val | None) -> Lane:
         b, dtype = self.b, buffer.dtype
         element, size = memory_type(dtype), dtype.itemsize
         base = self.place.pointer(buffer)
         step = self._step(index)
-        if self.lanes == 1 or step == 0 and mask is None:
-            at = self._index(index)
-            if only is not None:
-                at = b.select(only, at, b.i64(0))
-            value = b.load(b.gep(base, element, at), element, size)
-            if only is not None:
-                value = b.select(only, value, b.const(0, element))
-            return broadcast(b, self._to_register(value, dtype), self.lanes)
         ty = vector(element, self.lanes)
         if step == 1:
             at = b.gep(base, element, self._index(index))
@@ -199,7 +212,7 @@ class Body:
         """Write a value; only the lanes of the mask."""
         b = self.b
         element, size = memory_type(buffer.dtype), buffer.dtype.itemsize
-        value = self._to_memory(lane)
+        value = self.to_memory(lane)
         base = self.place.pointer(buffer)
         step = self._step(index)
         if self.lanes == 1:
@@ -226,7 +239,15 @@ class Body:
             value = self.b.icmp("ne", value, self.b.const(0, value.ty))
         return Lane(value, dtype)
 
-    def _to_memory(self, lane: Lane) -> Val:
+    def element(self, at: Val, index: Val, dtype: np.dtype[Any]) -> Lane:
+        """The elements, one for each lane, from an index on."""
+        element = memory_type(dtype)
+        ty = vector(element, self.lanes)
+        value = self.b.load(self.b.gep(at, element, index), ty, dtype.itemsize)
+        return self._to_register(value, dtype)
+
+    def to_memory(self, lane: Lane) -> Val:
+        """A value as it lies in memory."""
         if lane.dtype == BOOL:
             return self.b.cast("zext", lane.val, like(lane.val.ty, "i8"))
         return lane.val
@@ -281,20 +302,28 @@ class Body:
             new = b.fma(value, self._wide(r.factor).val, total)
         else:
             new = combine(b, r.kind, r.dtype, total, value)
-        if self.mask is not None:
+        if self.mask is not None and not self.rows:
             new = b.select(self.mask, new, total)
         self.accumulators[r.result] = new
 
     def _accumulate(self, a: Accumulate) -> None:
-        dtype = a.buffer.dtype
-        value = self._wide(a.value)
+        b, dtype = self.b, a.buffer.dtype
+        value = self._wide(a.value).val
         if self.place.accumulators.in_registers(a):
-            at = self.indices[self.axis] if self.axis is not None else None
-            self.place.accumulators.update(a, at, value.val, self.mask)
+            self.place.accumulators.update(a, self.indices, self.axis, value, self.mask)
             return
-        before = self._read(a.buffer, a.index, self.mask, None)
-        new = combine(self.b, a.kind, dtype, before.val, value.val)
-        self.store(Lane(new, dtype), a.buffer, a.index)
+        if self.lanes == 1 or not self._step(a.index):
+            if self.lanes > 1:
+                if self.mask is not None:
+                    nothing = b.const(reduction_identity(a.kind, dtype), value.ty)
+                    value = b.select(self.mask, value, nothing)
+                value = horizontal(b, a.kind, dtype, value)
+            one = Body(self.place, Scope({}, self.indices), 1, None, None)
+            before = one._alike(a.buffer, a.index, None)
+            one.store(Lane(combine(b, a.kind, dtype, before.val, value), dtype), a.buffer, a.index)
+            return
+        before = self._read(a.buffer, a.index, self.mask)
+        self.store(Lane(combine(b, a.kind, dtype, before.val, value), dtype), a.buffer, a.index)
 
 
 def _plus(b: Builder, x: Val, y: Val) -> Val:

@@ -96,6 +96,8 @@ class _Rows:
         if size:  # parts cost a pass over them
             self.count = min(self.count, self.nest.flops // (8 * size))
         self.rows = -(-n // max(1, min(self.count, n)))
+        if len(self.nest.outer) == 1:
+            self.rows = -(-self.rows // self.nest.rows) * self.nest.rows
         apart = [s for s in sums if s.index.coefficients[0]]
         if apart:
             divisors = [d for d in range(self.rows, n) if n % d == 0]
@@ -121,7 +123,7 @@ class _Rows:
         )
         outer = (self.chunks, self.rows, *self.nest.outer[1:])
         chunks = Chunks(n - (self.chunks - 1) * self.rows, space, self.nbytes)
-        return [Nest(outer, self.nest.inner, phases, chunks=chunks), *combined]
+        return [replace(self.nest, outer=outer, phases=phases, chunks=chunks), *combined]
 
     def _private(self) -> dict[str, Buffer] | None:
         """Memory that every row uses anew, as each thread's own; None if results lie there."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gradc.codegen import matmul
+from gradc.codegen.arrange import Way, lanes_at_a_time
 from gradc.codegen.loops import (
     MATH_COST,
     Accumulate,
@@ -29,7 +30,6 @@ from gradc.codegen.loops import (
     Store,
     cost,
 )
-from gradc.codegen.nests import lanes_at_a_time
 from gradc.codegen.prepare import prepare
 from gradc.codegen.program import Lowering
 from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
@@ -142,7 +142,9 @@ class _Explainer:
 
     def _loops(self, nest: Nest) -> Loops:
         lanes = lanes_at_a_time(nest, self.target) if nest.inner else 1
-        return Loops(nest.outer, nest.inner, lanes, sum(bool(p.body) for p in nest.phases))
+        way = Way.ACROSS if nest.across else Way.BLOCK if nest.rows > 1 else Way.SWEEP
+        sweeps = sum(bool(p.body) for p in nest.phases)
+        return Loops(nest.outer, nest.inner, lanes, sweeps, way)
 
     def _product(self, stage: Contract) -> Product:
         s, form = stage.spec, "one call of BLAS"

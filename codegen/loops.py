@@ -21,6 +21,8 @@ from gradc.ir.types import SHORT, TensorType
 
 #: flops of a call of vector math
 MATH_COST = 20
+#: flops of inner loops across rows that are written out rather than loops
+WRITTEN_OUT = 320
 
 _EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
 
@@ -240,13 +242,19 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Nest:
-    """A fused kernel. Loops 0..len(outer)-1 are the rows, the rest the inner loops."""
+    """A fused kernel. Loops 0..len(outer)-1 are the rows, the rest the inner loops.
+
+    Row statements are computed for ``rows`` consecutive rows at a time, in the lanes of vectors.
+    The inner loops then run row by row, or ``across`` the rows, which stay in their lanes.
+    """
 
     outer: tuple[int, ...]
     inner: tuple[int, ...]
     phases: tuple[Phase, ...]
     fills: tuple[Fill, ...] = ()  # of buffers that are then written in part
     chunks: Chunks | None = None
+    rows: int = 1
+    across: bool = False
 
     @property
     def writes(self) -> bool:
@@ -264,6 +272,13 @@ class Nest:
             rows * (_flops(phase.row) + inner * _flops(phase.body)) for phase in self.phases
         )
 
+    @property
+    def written_out(self) -> bool:
+        """Whether the inner loops, across rows, are written out."""
+        size = math.prod(self.inner)
+        work = max((_flops(phase.body) for phase in self.phases), default=0)
+        return size <= 16 and size * work <= WRITTEN_OUT
+
     def lines(self) -> Iterator[str]:
         """The text of the stage, line by line."""
         for fill in self.fills:
@@ -273,6 +288,8 @@ class Nest:
             mark = " parallel" if self.chunks and k == 0 else ""
             if self.chunks and k == 1 and self.chunks.last != extent:
                 mark = f" ({self.chunks.last} in the last)"
+            if self.rows > 1 and k == len(self.outer) - 1:
+                mark = f"{mark} vector" if self.across else f"{mark} in blocks of {self.rows}"
             yield f"{indent}for i{k} < {extent}{mark}:"
             indent += "  "
         for phase in self.phases:
@@ -280,7 +297,7 @@ class Nest:
                 yield f"{indent}{statement}"
             deeper = indent
             for k, extent in enumerate(self.inner):
-                kind = " vector" if k == len(self.inner) - 1 else ""
+                kind = " vector" if k == len(self.inner) - 1 and not self.across else ""
                 if phase.body:
                     yield f"{deeper}for i{k + len(self.outer)} < {extent}{kind}:"
                 deeper += "  "

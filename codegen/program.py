@@ -10,6 +10,7 @@ import numpy as np
 
 from gradc.codegen import irregular, matmul
 from gradc.codegen.access import Access, identity, resolve
+from gradc.codegen.arrange import arrange
 from gradc.codegen.buffers import Request, plan
 from gradc.codegen.chunks import Scratch, chunked
 from gradc.codegen.collapse import collapse
@@ -241,7 +242,8 @@ class Lowering:
             reads = self.scheduler.accesses
             build = NestBuilder(self.graph, step, reads, self.stored, self.memory, scratch)
             nest = build.build()
-            return [*chunked(nest, scratch)] if nest.writes else []
+            nests = arrange(nest, self.target, scratch) if nest.writes else []
+            return [part for made in nests for part in chunked(made, scratch)]
         node = step.node
         if node.op.name in ASSEMBLED:
             return self._assemble(node, scratch)

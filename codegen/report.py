@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from gradc.codegen.arrange import Way
 from gradc.codegen.loops import MATH_COST
 from gradc.codegen.schedule import Reason
 from gradc.ir.graph import Loc
@@ -22,21 +23,26 @@ SHOWN = 12
 class Loops:
     """The loops of a nest: ``rows`` outside, ``inner`` for each row, once a sweep.
 
-    The last inner loop goes ``lanes`` elements at a time; 1 where there is none.
+    The last inner loop goes ``lanes`` elements at a time; 1 where there is none. ``way`` is what
+    the lanes hold.
     """
 
     rows: tuple[int, ...]
     inner: tuple[int, ...]
     lanes: int
     sweeps: int
+    way: Way = Way.SWEEP
 
     def __str__(self) -> str:
         rows = " × ".join(f"{d:,}" for d in self.rows)
         if not self.inner:
+            if self.way is Way.ACROSS:
+                return f"{rows}, in vectors"
             return f"{rows}, one element at a time" if rows else "none: single numbers"
         inner = " × ".join(f"{d:,}" for d in self.inner)
         sweeps = f", in {self.sweeps} sweeps" if self.sweeps > 1 else ""
-        return f"{rows + ' rows of ' if rows else ''}{inner}, in vectors{sweeps}"
+        what = "" if self.way is Way.SWEEP else f" of {self.way.value}"
+        return f"{rows + ' rows of ' if rows else ''}{inner}, in vectors{what}{sweeps}"
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,10 @@ from gradc.ir.types import Shape
 REDUCTIONS = frozenset("sum prod max min any all".split())
 #: values of a group: more and registers spill, and compile time grows
 LARGEST = 160
-#: a row of fewer elements does not pay for a scalar call of vector math in it
+#: a row of fewer elements does not pay for a call of vector math for it alone
 SHORT_ROW = 64
+#: so many rows share one
+BLOCK = 8
 
 
 class Reason(Enum):
@@ -41,7 +43,7 @@ class Reason(Enum):
     INNER = "it would run inside the rows of that stage, along their inner loops"
     UNFINISHED = "it reads a value that is only finished when that stage is done"
     REDUCTION = "it reduces along loops that the rows of that stage cannot be arranged for"
-    MATH = "vector math would be called in rows, one element at a time, on short rows"
+    MATH = "vector math would be called in a few short rows, one element at a time"
 
 
 class Refusal(NamedTuple):
@@ -235,7 +237,7 @@ class Scheduler:
             if any(a is not None and a >= split for a in axes):
                 return Refusal(Reason.INNER)
             rows, inner = math.prod(group.domain[:split]), math.prod(group.domain[split:])
-            if cost(node) >= MATH_COST and rows > 1 and inner < SHORT_ROW:
+            if cost(node) >= MATH_COST and 1 < rows < BLOCK and inner < SHORT_ROW:
                 return Refusal(Reason.MATH)
             splits = {s for s in splits if all(a is None or a < s for a in axes)}
         group.splits = splits

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc.codegen.arrange import Way
 from gradc.codegen.explain import explain
 from gradc.codegen.report import Report
 from gradc.codegen.schedule import LARGEST, Reason
@@ -158,8 +159,20 @@ def test_vector_math_in_short_rows() -> None:
     def f(x: Value) -> Value:
         return ops.exp(ops.sum_(x, axes=(1,)))
 
-    assert reasons(report(f, (500, 4))) == [(0, Reason.MATH)]
-    assert len(report(f, (500, 400)).stages) == 1
+    assert reasons(report(f, (5, 4))) == [(0, Reason.MATH)]
+    assert len(report(f, (5, 400)).stages) == 1
+    (stage,) = report(f, (500, 4)).stages
+    assert stage.loops is not None and stage.loops.way is Way.ACROSS
+    assert "500 rows of 4, in vectors of rows" in str(stage)
+
+
+def test_the_math_of_long_rows_goes_in_blocks() -> None:
+    def f(x: Value, w: Value) -> Value:
+        scores = ops.sum_(x * ops.broadcast(w, shape=(500, 100)), axes=(1,))
+        return ops.sum_(ops.softplus(scores), axes=(0,))
+
+    (stage,) = report(f, (500, 100), (100,)).stages
+    assert stage.loops is not None and stage.loops.way is Way.BLOCK
 
 
 def test_another_shape_is_read_from_memory() -> None:

@@ -1,0 +1,188 @@
+"""The inner loops of a nest: full vectors along the last of them, with a masked tail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gradc.codegen.accumulate import CHUNKS
+from gradc.codegen.body import Body, Layered, Place, Scope
+from gradc.codegen.llvm import Val, vector
+from gradc.codegen.loops import Compute, Load, Nest, Phase, Reduce, cost, uses
+from gradc.codegen.scalars import Lane, broadcast, register_type
+from gradc.codegen.sums import combine, reduction_identity, two_sum
+
+#: vectors summed before the partial sum is added, compensated, to the total
+BLOCK = 64
+
+
+class Sweep:
+    """The inner loops of one phase."""
+
+    def __init__(
+        self,
+        nest: Nest,
+        place: Place,
+        lanes: int,
+        phase: Phase,
+        scope: Scope,
+        reduces: Sequence[Reduce],
+    ) -> None:
+        self.nest = nest
+        self.place = place
+        self.b = place.builder
+        self.phase = phase
+        self.scope = scope
+        self.reduces = reduces
+        self.extent = nest.inner[-1]
+        self.axis = len(nest.outer) + len(nest.inner) - 1
+        self.lanes = lanes
+        work = sum(cost(s.node) for s in phase.body if isinstance(s, Compute))
+        self.unroll = 4 if reduces and work <= 12 else 2 if work <= 6 else 1
+
+    def identities(self) -> list[Val]:
+        """What the reductions start from, in every lane."""
+        return [
+            self.b.const(
+                reduction_identity(s.kind, s.dtype), vector(register_type(s.dtype), self.lanes)
+            )
+            for s in self.reduces
+        ]
+
+    def around(self, depth: int, indices: dict[int, Val], carried: list[Val]) -> list[Val]:
+        """Inner loops but the last; sums are compensated from one iteration to the next."""
+        shape = self.nest.inner
+        if depth == len(shape) - 1:
+            return self.last(indices)
+        b = self.b
+        axis = len(self.nest.outer) + depth
+        lost = [b.const(0, v.ty) for v in carried]
+        with b.loop(b.i64(0), b.i64(shape[depth]), carried=[*carried, *lost]) as loop:
+            part = self.around(depth + 1, {**indices, axis: loop.index}, carried)
+            count = len(carried)
+            loop.next = self._merge(loop.carried[:count], loop.carried[count:], part)
+        return self._close(loop.results)
+
+    def _merge(self, total: list[Val], lost: list[Val], part: list[Val]) -> list[Val]:
+        new_total, new_lost = [], []
+        for s, t, c, p in zip(self.reduces, total, lost, part, strict=True):
+            if s.kind == "sum" and s.dtype.kind == "f":
+                t, c = two_sum(self.b, t, c, p)
+            else:
+                t = combine(self.b, s.kind, s.dtype, t, p)
+            new_total.append(t)
+            new_lost.append(c)
+        return [*new_total, *new_lost]
+
+    def _close(self, results: list[Val]) -> list[Val]:
+        """Totals with what rounding lost added back."""
+        count = len(self.reduces)
+        out = []
+        for s, t, c in zip(self.reduces, results[:count], results[count:], strict=True):
+            exact = s.kind == "sum" and s.dtype.kind == "f"
+            out.append(self.b.fadd(t, c) if exact else t)
+        return out
+
+    def last(self, indices: dict[int, Val]) -> list[Val]:
+        """The innermost loop: blocks of full vectors, then a masked tail."""
+        b, lanes = self.b, self.lanes
+        main = self.extent // lanes * lanes
+        tail = self.extent - main
+        outside = self._outside(indices)
+        totals = self.identities()
+        step = lanes * self.unroll
+        long = BLOCK * step
+        sums = any(s.kind == "sum" and s.dtype.kind == "f" for s in self.reduces)
+        done = 0
+        if main and sums and main > 2 * long:
+            done = main // long * long
+            lost = [b.const(0, v.ty) for v in totals]
+            with b.loop(b.i64(0), b.i64(done), long, [*totals, *lost]) as loop:
+                end = b.add(loop.index, b.i64(long))
+                part = self._vectors(indices, outside, loop.index, end, self.unroll)
+                count = len(totals)
+                loop.next = self._merge(loop.carried[:count], loop.carried[count:], part)
+            totals = self._close(loop.results)
+        if main - done >= step and main > CHUNKS * lanes:
+            stop = done + (main - done) // step * step
+            part = self._vectors(indices, outside, b.i64(done), b.i64(stop), self.unroll)
+            totals = self._combined(totals, part) if done else part
+            done = stop
+        for at in range(done, main, lanes):
+            totals = self._body(indices, outside, b.i64(at), totals, None)
+        if tail:
+            mask = first_lanes(tail, lanes)
+            totals = self._body(indices, outside, b.i64(main), totals, mask)
+        return totals
+
+    def _combined(self, totals: list[Val], part: list[Val]) -> list[Val]:
+        return [
+            combine(self.b, s.kind, s.dtype, t, p)
+            for s, t, p in zip(self.reduces, totals, part, strict=True)
+        ]
+
+    def _outside(self, indices: dict[int, Val]) -> dict[int, Lane]:
+        """Loads that the innermost loop does not move, and the row's values, in every lane."""
+        hoisted = Layered(self.scope.values)
+        used = {v for s in self.phase.body for v in uses(s)}
+        for value in sorted(used & self.scope.values.keys()):
+            hoisted[value] = broadcast(self.b, self.scope.values[value], self.lanes)
+        one = Body(self.place, Scope(hoisted, dict(indices)), 1, None, None)
+        one.values = hoisted
+        for s in self.phase.body:
+            if isinstance(s, Load) and not _moves(s, self.axis):
+                lane = one.loaded(s)
+                hoisted[s.value] = broadcast(self.b, lane, self.lanes)
+        return hoisted
+
+    def _vectors(
+        self,
+        indices: dict[int, Val],
+        outside: dict[int, Lane],
+        start: Val,
+        stop: Val,
+        unroll: int,
+    ) -> list[Val]:
+        """Full vectors from start to stop, ``unroll`` of them an iteration."""
+        b, count = self.b, len(self.reduces)
+        identities = self.identities()
+        with b.loop(start, stop, self.lanes * unroll, identities * unroll) as loop:
+            out: list[Val] = []
+            for k in range(unroll):
+                at = b.add(loop.index, b.i64(k * self.lanes)) if k else loop.index
+                mine = loop.carried[k * count : (k + 1) * count]
+                out.extend(self._body(indices, outside, at, mine, None))
+            loop.next = out
+        parts = [loop.results[k * count : (k + 1) * count] for k in range(unroll)]
+        while len(parts) > 1:
+            parts = [
+                self._combined(a, c) for a, c in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return parts[0]
+
+    def _body(
+        self,
+        indices: dict[int, Val],
+        outside: dict[int, Lane],
+        at: Val,
+        carried: list[Val],
+        mask: Val | None,
+    ) -> list[Val]:
+        scope = Scope(Layered(outside), {**indices, self.axis: at})
+        body = Body(self.place, scope, self.lanes, self.axis, mask)
+        body.accumulators = {s.result: v for s, v in zip(self.reduces, carried, strict=True)}
+        for statement in self.phase.body:
+            if not (isinstance(statement, Load) and statement.value in outside):
+                body.run(statement)
+        return [body.accumulators[s.result] for s in self.reduces]
+
+
+def first_lanes(count: int, lanes: int) -> Val:
+    """A mask of the first ``count`` of ``lanes``."""
+    bits = ", ".join(f"i1 {'true' if k < count else 'false'}" for k in range(lanes))
+    return Val(f"<{bits}>", f"<{lanes} x i1>")
+
+
+def _moves(load: Load, axis: int) -> bool:
+    """Whether a load depends on a loop."""
+    affines = [load.index, *(g.index for g in load.guards)]
+    return any(a.coefficients[axis] for a in affines)
