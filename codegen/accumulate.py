@@ -343,20 +343,26 @@ class Accumulators:
         return b.gep(pointer, memory_type(statement.buffer.dtype), start)
 
     def _each(self, size: int, itemsize: int, put: Callable[[Val, int], None]) -> None:
-        """``put(index, lanes)`` for all of so many elements."""
-        b, lanes = self.builder, self.target.lanes(itemsize)
-        main = size // lanes * lanes
-        if main > CHUNKS * lanes:
-            with b.loop(b.i64(0), b.i64(main), lanes) as loop:
-                put(loop.index, lanes)
-        else:
-            for at in range(0, main, lanes):
-                put(b.i64(at), lanes)
-        at = main
-        while at < size:
-            step = 1 << ((size - at).bit_length() - 1)
-            put(b.i64(at), step)
-            at += step
+        each(self.builder, self.target, size, itemsize, put)
+
+
+def each(
+    b: Builder, target: Target, size: int, itemsize: int, put: Callable[[Val, int], None]
+) -> None:
+    """``put(index, lanes)`` for all of so many elements."""
+    lanes = target.lanes(itemsize)
+    main = size // lanes * lanes
+    if main > CHUNKS * lanes:
+        with b.loop(b.i64(0), b.i64(main), lanes) as loop:
+            put(loop.index, lanes)
+    else:
+        for at in range(0, main, lanes):
+            put(b.i64(at), lanes)
+    at = main
+    while at < size:
+        step = 1 << ((size - at).bit_length() - 1)
+        put(b.i64(at), step)
+        at += step
 
 
 def _flat(slots: Sequence[_Slot]) -> list[Val]:

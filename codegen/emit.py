@@ -24,6 +24,7 @@ from gradc.codegen.loops import (
 from gradc.codegen.nests import NestEmitter
 from gradc.codegen.scalars import memory_type
 from gradc.codegen.targets import Target, host
+from gradc.codegen.tiles import TileEpilogue
 
 #: status codes of a kernel, in the low byte; the node that failed is above it
 OUT_OF_BOUNDS, INTERRUPTED, CALLBACK_FAILED = 1, 2, 3
@@ -186,11 +187,8 @@ class _Function:
                 self._share(f"{b.name}_chunk{number}", stage, chunks)
             case Nest():
                 NestEmitter(b, self.target, stage, self.pointer, self.fail).emit()
-            case Contract(spec, a, second, out, scratch, _):
-                space = self.pointer(scratch) if scratch else Val("null", "ptr")
-                matmul.emit(
-                    b, spec, self.pointer(a), self.pointer(second), self.pointer(out), space
-                )
+            case Contract():
+                self._contract(stage)
             case Irregular(node, types, operands, out, scratch, in_place):
                 space = self.pointer(scratch) if scratch else Val("null", "ptr")
                 failed = irregular.emit(
@@ -205,6 +203,20 @@ class _Function:
                 )
                 bad = b.icmp("ne", status, b.const(0, status.ty))
                 return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))
+
+    def _contract(self, stage: Contract) -> None:
+        assert isinstance(self.target, Target)
+        a, second, out, space = (
+            self.pointer(x) if x else Val("null", "ptr")
+            for x in (stage.a, stage.b, stage.out, stage.scratch)
+        )
+        if stage.epilogue is None:
+            matmul.emit(self.b, stage.spec, a, second, out, space)
+            return
+        epilogue = TileEpilogue(self.b, self.target, stage, self.pointer)
+        epilogue.begin()
+        matmul.emit(self.b, stage.spec, a, second, out, space, epilogue)
+        epilogue.end()
 
 
 class _Chunk(_Function):

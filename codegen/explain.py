@@ -92,16 +92,14 @@ class _Explainer:
 
     def report(self) -> StageReport:
         stage, step = self.stage, self.step
-        nodes = (
-            [m.node for m in step.members.values()] if isinstance(step, Group) else [step.node]
-        )
+        nodes = step.nodes
         arithmetic, calls = self._work()
         return StageReport(
             number=self.number,
             kind=_kind(stage),
             roles=tuple(dict.fromkeys(n.role.kind for n in nodes)),
             lines=tuple(sorted({loc for n in nodes for loc in n.locs})),
-            ops=self._ops() if isinstance(step, Group) else (step.node.op.name,),
+            ops=(() if isinstance(step, Group) else (step.node.op.name,)) + self._ops(),
             loops=self._loops(stage) if isinstance(stage, Nest) else None,
             product=self._product(stage) if isinstance(stage, Contract) else None,
             arithmetic=arithmetic,
@@ -118,7 +116,7 @@ class _Explainer:
 
     def _statements(self) -> Iterator[tuple[Statement, tuple[int, ...]]]:
         """The statements of a nest, and the extents of the loops they run in, 1 for the others."""
-        stage = self.stage
+        stage = self.stage.epilogue if isinstance(self.stage, Contract) else self.stage
         if not isinstance(stage, Nest):
             return
         for phase in stage.phases:
@@ -162,11 +160,12 @@ class _Explainer:
 
     def _work(self) -> tuple[int, int]:
         """Arithmetic and calls of vector math."""
-        if isinstance(self.stage, Contract):
-            return self.stage.flops, 0
         if isinstance(self.stage, Irregular):
             return sum(t.size for t in self.stage.operand_types), 0
         arithmetic = calls = 0
+        if isinstance(self.stage, Contract):
+            s = self.stage.spec
+            arithmetic = 2 * s.batch * s.m * s.n * s.k
         for s, extents in self._statements():
             times = math.prod(extents)
             match s:
@@ -195,10 +194,11 @@ class _Explainer:
                 self._touch(buffers, read, written)
                 for fill in self.stage.fills:
                     whole(written, fill.buffer)
-            case Contract(_, a, b, out, scratch):
+            case Contract(_, a, b, out, scratch, epilogue=epilogue):
+                self._touch(buffers, read, written)
                 for buffer in (a, b, scratch):
                     whole(read, buffer)
-                for buffer in (out, scratch):
+                for buffer in (None if epilogue else out, scratch):
                     whole(written, buffer)
             case Irregular(_, _, operands, out, scratch, in_place):
                 for buffer in (*operands, scratch):
@@ -264,9 +264,10 @@ class _Explainer:
             name = self._name(origin.node)
             return (Apart(self.number - 1, Reason.WHOLE, f"the next part of {name}"),)
         last = {step: stage for stage, step in enumerate(step_of)}
+        before = self.number - 1 if self.number else None
         return tuple(
             Apart(
-                last.get(step),
+                last.get(step, before if refusal.reason is Reason.WHOLE else None),
                 refusal.reason,
                 self._name(origin.node),
                 None if refusal.value is None else self._name(refusal.value),

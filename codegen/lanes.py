@@ -23,6 +23,12 @@ def ceil_power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+def first_lanes(used: int, lanes: int) -> Val:
+    """The mask of the first ``used`` of ``lanes``."""
+    bits = ", ".join(f"i1 {'true' if i < used else 'false'}" for i in range(lanes))
+    return Val(f"<{bits}>", f"<{lanes} x i1>")
+
+
 def parts(n: int, lanes: int) -> list[Part]:
     """``n`` elements as full vectors and at most one narrower or partly used vector."""
     full = [Part(i, lanes, lanes) for i in range(0, n - lanes + 1, lanes)]
@@ -64,7 +70,7 @@ class Lanes:
         if used == lanes:
             return b.load(ptr, ty, self.itemsize)
         if self._masked:
-            return b.masked_load(ptr, self._mask(lanes, used), ty, self.itemsize)
+            return b.masked_load(ptr, first_lanes(used, lanes), ty, self.itemsize)
         value = b.const(0, ty)
         for offset, width in _pieces(used):
             piece = self.load(self.at(ptr, offset), width, width)
@@ -84,7 +90,7 @@ class Lanes:
         if used == lanes:
             b.store(value, ptr, self.itemsize)
         elif self._masked:
-            b.masked_store(value, ptr, self._mask(lanes, used), self.itemsize)
+            b.masked_store(value, ptr, first_lanes(used, lanes), self.itemsize)
         else:
             for offset, width in _pieces(used):
                 piece = (
@@ -175,10 +181,6 @@ class Lanes:
     def _masked(self) -> bool:
         """Whether a masked access is one instruction."""
         return self.target.width == 64 or (self.target.width == 32 and self.itemsize >= 4)
-
-    def _mask(self, lanes: int, used: int) -> Val:
-        bits = ", ".join("i1 true" if i < used else "i1 false" for i in range(lanes))
-        return Val(f"<{bits}>", f"<{lanes} x i1>")
 
 
 def _is_float(x: Val) -> bool:

@@ -307,30 +307,42 @@ class Nest:
 
 @dataclass(frozen=True)
 class Contract:
-    """A batch of matrix products: an emitted kernel or a BLAS call."""
+    """A batch of matrix products: an emitted kernel or a BLAS call.
+
+    With an ``epilogue``, a nest over batch, rows and columns in which the product is ``value``,
+    each tile goes through its statements; ``out`` then only holds sums that go in slices.
+    """
 
     spec: Any
     a: Buffer
     b: Buffer
-    out: Buffer
+    out: Buffer | None
     scratch: Buffer | None
     strategy: str
+    value: int = 0
+    epilogue: Nest | None = None
 
     @property
     def flops(self) -> int:
         """A rough count of what it computes."""
         s = self.spec
-        return int(2 * s.batch * s.m * s.n * s.k)
+        after = self.epilogue.flops if self.epilogue else 0
+        return int(2 * s.batch * s.m * s.n * s.k) + after
 
     def lines(self) -> Iterator[str]:
         """The text of the stage, line by line."""
         s = self.spec
         flags = f"{'ᵀ' if s.ta else ''}", f"{'ᵀ' if s.tb else ''}"
         batch = f" batch {s.batch}" if s.batch != 1 else ""
+        result = f"v{self.value}" if self.epilogue or self.out is None else self.out.name
         yield (
-            f"{self.out.name} = {self.a.name}{flags[0]} @ {self.b.name}{flags[1]}"
+            f"{result} = {self.a.name}{flags[0]} @ {self.b.name}{flags[1]}"
             f"   # {s.m}x{s.k}x{s.n}{batch} {SHORT[s.dtype]}, {self.strategy}"
         )
+        if self.epilogue:
+            yield f"at each i0 < {s.batch}, i1 < {s.m}, i2 < {s.n}, on its tiles:"
+            for phase in self.epilogue.phases:
+                yield from (f"  {statement}" for statement in phase.body)
 
 
 @dataclass(frozen=True)

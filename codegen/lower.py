@@ -41,7 +41,10 @@ Scratch = Callable[[np.dtype[Any], int], Buffer]
 
 
 class NestBuilder:
-    """Lowers one group. ``stored`` are the members whose value must lie in memory."""
+    """Lowers one group. ``stored`` are the members whose value must lie in memory.
+
+    Sums over more than ``compensate`` points of outer loops are compensated.
+    """
 
     def __init__(
         self,
@@ -51,8 +54,10 @@ class NestBuilder:
         stored: set[int],
         memory: Memory,
         scratch: Scratch,
+        compensate: int = COMPENSATE,
     ) -> None:
         self.graph = graph
+        self.compensate = compensate
         self.group = group
         self.reads = reads
         self.stored = stored
@@ -68,6 +73,10 @@ class NestBuilder:
 
     def build(self) -> Nest:
         """The nest of the group."""
+        return collapse(self.nest())
+
+    def nest(self) -> Nest:
+        """The nest, its loops those of the group's domain."""
         members = self.group.members
         for id_, member in members.items():
             self.phase_of[id_] = max(
@@ -85,12 +94,11 @@ class NestBuilder:
             Phase(tuple(self._ordered(row)), tuple(body))
             for row, body in zip(self.row, bodies, strict=True)
         )
-        nest = Nest(
+        return Nest(
             self.group.domain[: self.split],
             self.group.domain[self.split :],
             phases,
         )
-        return collapse(nest)
 
     # -- phases --------------------------------------------------------------------------------
 
@@ -395,6 +403,6 @@ class NestBuilder:
         assert member.reduced is not None
         length = math.prod(self.group.domain[a] for a in member.reduced if a < self.split)
         totals = None
-        if kind == "sum" and dtype.kind == "f" and length > COMPENSATE:
+        if kind == "sum" and dtype.kind == "f" and length > self.compensate:
             totals = self.scratch(dtype, buffer.size), self.scratch(dtype, buffer.size)
         return Accumulate(buffer, self._own_index(member), kind, value, totals)

@@ -17,8 +17,9 @@ import numpy as np
 from gradc.codegen import blas
 from gradc.codegen.lanes import Lanes
 from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.matmul_finish import Epilogue, Place
 from gradc.codegen.matmul_form import Form, choose
-from gradc.codegen.matmul_kernel import Epilogue, Kernel, Place
+from gradc.codegen.matmul_kernel import Kernel
 from gradc.codegen.targets import Target
 
 __all__ = ["Epilogue", "Gemm", "Place", "emit", "externals", "scratch_bytes", "strategy"]
@@ -95,12 +96,14 @@ def emit(
     c: Val,
     scratch: Val,
     epilogue: Epilogue | None = None,
+    onto: bool = False,
 ) -> None:
     """Emit the product at the builder's position, for the target of its module.
 
     ``a``, ``b_`` and ``c`` are pointers; C must not overlap the operands. ``scratch`` points to
-    ``scratch_bytes`` bytes. ``epilogue(b, acc, place)`` is applied to each vector of finished
-    sums before it is stored. Raises ValueError for an epilogue where :func:`strategy` is BLAS.
+    ``scratch_bytes`` bytes. ``onto`` adds the product to C. ``epilogue(b, tile)`` gets
+    the finished sums in place of C, which then is written only while sums go in slices. Raises
+    ValueError for an epilogue, or ``onto``, where :func:`strategy` is BLAS.
     """
     target = b.module.target
     if not isinstance(target, Target):
@@ -108,8 +111,8 @@ def emit(
     if 0 in (spec.m, spec.n, spec.batch):
         return
     call = strategy(spec, target) == "blas"
-    if call and epilogue is not None:
-        raise ValueError(f"BLAS takes no epilogue: {spec}")
+    if call and (epilogue is not None or onto):
+        raise ValueError(f"BLAS takes no epilogue, and adds to nothing: {spec}")
 
     def product(index: Val) -> None:
         x = Lanes(b, _element(spec.dtype), spec.dtype.itemsize, target)
@@ -124,7 +127,7 @@ def emit(
         chosen = form(spec, target)
         if chosen.swapped:
             pa, pb = pb, pa
-        Kernel(x, chosen, scratch, epilogue, index).emit(pa, pb, pc)
+        Kernel(x, chosen, scratch, epilogue, index, onto).emit(pa, pb, pc)
 
     if spec.batch == 1:
         product(b.i64(0))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power, parts
-from gradc.codegen.llvm import Builder, Val, lanes_of, vector
+from gradc.codegen.llvm import Val, lanes_of, vector
+from gradc.codegen.matmul_finish import Epilogue, Finish
 from gradc.codegen.matmul_form import Form, padded
 from gradc.codegen.matmul_pack import Packing
 
@@ -15,21 +16,6 @@ from gradc.codegen.matmul_pack import Packing
 BLOCK = 256
 
 
-class Place(NamedTuple):
-    """Where a vector of C stands: lane l is the element l places after ``(row, col)``, row-major.
-
-    ``used`` lanes are elements of C; the rest are to be ignored and not read from memory.
-    ``batch``, ``row`` and ``col`` are i64. A vector lies in one row, unless C has one column.
-    """
-
-    batch: Val
-    row: Val
-    col: Val
-    used: int
-
-
-#: Applied to finished sums before they are stored; returns what to store.
-Epilogue = Callable[[Builder, Val, Place], Val]
 #: Accumulators so far; None before the first term.
 Sums = list[Val] | None
 Origin = TypeVar("Origin")
@@ -48,6 +34,10 @@ class Kernel:
     epilogue: Epilogue | None
     batch: Val
     onto: bool = False
+
+    @property
+    def _out(self) -> Finish:
+        return Finish(self.x, self.form, self.epilogue, self.batch, self.onto)
 
     def emit(self, a: Val, b_: Val, c: Val) -> None:
         """The whole product, from pointers to the operands and the result."""
@@ -71,7 +61,8 @@ class Kernel:
         The epilogue belongs to the last slice.
         """
         f, x, b = self.form, self.x, self.x.b
-        self._clear(c)
+        if not self.onto:
+            self._clear(c)
         last = f.k % f.depth or f.depth
         a_step, b_step = f.m if f.ta else 1, 1 if f.tb else f.n
 
@@ -171,7 +162,7 @@ class Kernel:
             return self._rank_one(sums, qa, kk, rows, panel)
 
         zeros = [x.b.const(0, vector(x.elem, part.lanes)) for _ in range(rows) for part in cols]
-        self._store_tile(self._accumulate(zeros, f.depth, origin, term), c, rows, cols, row, col)
+        self._out.tile(self._accumulate(zeros, f.depth, origin, term), c, rows, cols, row, col)
 
     def _rank_one(self, sums: Sums, qa: Val, kk: int, rows: int, panel: Sequence[Val]) -> list[Val]:
         """Add column kk of op(A), from qa on, times the row of B in ``panel``."""
@@ -186,42 +177,6 @@ class Kernel:
                 out.append(x.madd(x.b.splat(scalar, lanes_of(vec.ty)), vec, acc))
         return out
 
-    def _store_tile(
-        self, sums: Sequence[Val], c: Val, rows: int, cols: Sequence[Part], row: Val, col: Val
-    ) -> None:
-        if self.form.swapped and self.form.m > 1:
-            for j, part in enumerate(cols):
-                at = self._plus(col, part.offset)
-                self._store_turned(sums[j :: len(cols)], c, row, at, part.used)
-            return
-        places = [(i, part) for i in range(rows) for part in cols]
-        for (i, part), acc in zip(places, sums, strict=True):
-            self._store(acc, c, self._plus(row, i), self._plus(col, part.offset), part.used)
-
-    def _store_turned(self, sums: Sequence[Val], c: Val, row: Val, col: Val, used: int) -> None:
-        """Vectors of consecutive rows of Cᵀ, from ``(row, col)`` on, as rows of C."""
-        f, x, b = self.form, self.x, self.x.b
-        lanes = lanes_of(sums[0].ty)
-        for start in range(0, len(sums), lanes):
-            some = sums[start : start + lanes]
-            width = ceil_power(len(some))
-            woven = x.interleave([*some, *[Val("poison", some[0].ty)] * (width - len(some))])
-            to, first = x.step(c, col, f.m), self._plus(row, start)
-            if width == f.m and self.epilogue is None and not self.onto:
-                for i, value in enumerate(woven[: -(-used * width // lanes)]):
-                    x.store(value, x.at(to, i * lanes), min(lanes, used * width - i * lanes))
-                continue
-            for lane in range(used):
-                vec, at = woven[lane * width // lanes], lane * width % lanes
-                if width < lanes:
-                    vec = (
-                        b.shuffle(vec, vec, range(at, at + width))
-                        if width > 1
-                        else b.extract(vec, at)
-                    )
-                place = Place(self.batch, self._plus(col, lane), first, len(some))
-                self._finish(vec, x.step(x.at(to, lane * f.m), first, 1), place)
-
     def _registers(self, a: Val, b_: Val, c: Val) -> None:
         """Few terms of a transposed B: turn it in registers, then everything is straight-line."""
         f, x, b = self.form, self.x, self.x.b
@@ -233,7 +188,7 @@ class Kernel:
             sums: Sums = None
             for kk in range(f.k):
                 sums = self._rank_one(sums, pa, kk, rows, [column[kk] for column in columns])
-            self._store_tile(sums or [], c, rows, cols, b.i64(start), b.i64(0))
+            self._out.tile(sums or [], c, rows, cols, b.i64(start), b.i64(0))
 
     def _turned(self, b_: Val, part: Part) -> list[Val]:
         """The k vectors of one column of vectors of a transposed B."""
@@ -362,11 +317,13 @@ class Kernel:
         if tail:
             sums = terms(sums, origin(b.i64(steps)), 0, tail)
         assert sums is not None
-        for i in range(rows):
-            for part in parts(cols, lanes):
-                some = sums[part.offset * rows + i : (part.offset + part.used) * rows : rows]
-                done = x.reduce(some, part.lanes)
-                self._store(done, c, self._plus(row, i), self._plus(col, part.offset), part.used)
+        along = parts(cols, lanes)
+        done = [
+            x.reduce(sums[p.offset * rows + i : (p.offset + p.used) * rows : rows], p.lanes)
+            for i in range(rows)
+            for p in along
+        ]
+        self._out.rows(done, c, rows, along, row, col)
 
     # -- shared ------------------------------------------------------------------------------------
 
@@ -376,23 +333,3 @@ class Kernel:
         if f.pack_a:
             return 1, rows
         return (1, f.m) if f.ta else (f.k, 1)
-
-    def _plus(self, index: Val, offset: int) -> Val:
-        if not index.ref.startswith("%"):
-            return self.x.b.i64(int(index.ref) + offset)
-        return self.x.b.add(index, self.x.b.i64(offset)) if offset else index
-
-    def _store(self, acc: Val, c: Val, row: Val, col: Val, used: int) -> None:
-        """Apply the epilogue to a finished vector of C and store it."""
-        x = self.x
-        place = (col, row) if self.form.swapped else (row, col)
-        at = x.step(x.step(c, row, self.form.n), col, 1)
-        self._finish(acc, at, Place(self.batch, *place, used))
-
-    def _finish(self, acc: Val, at: Val, place: Place) -> None:
-        """Store sums, with what was there before and the epilogue, at the address ``at``."""
-        if self.onto:
-            acc = self.x.add(self.x.load(at, lanes_of(acc.ty), place.used), acc)
-        if self.epilogue is not None:
-            acc = self.epilogue(self.x.b, acc, place)
-        self.x.store(acc, at, place.used)

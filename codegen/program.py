@@ -14,6 +14,7 @@ from gradc.codegen.arrange import arrange
 from gradc.codegen.buffers import Request, plan
 from gradc.codegen.chunks import Scratch, chunked
 from gradc.codegen.collapse import collapse
+from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles, product
 from gradc.codegen.loops import (
     Affine,
     Buffer,
@@ -37,7 +38,6 @@ from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
-from gradc.ir.ops.contraction import matmul_dims
 from gradc.ir.types import strides_of
 
 #: ops that can fail when they run
@@ -59,6 +59,7 @@ class Lowering:
         self.scheduler = Scheduler(graph)
         self.steps = self.scheduler.run()
         rematerialise(self.scheduler)
+        fuse_epilogues(self.scheduler, target)
         self.users = self._users()
         self.stored = self._stored()
         self.owners: dict[int, int] = {}
@@ -93,14 +94,10 @@ class Lowering:
         """The steps that read each computed value (aliases seen through)."""
         users: dict[int, set[int]] = {}
         for index, step in enumerate(self.steps):
-            nodes = (
-                [m.node for m in step.members.values()]
-                if isinstance(step, Group)
-                else [step.node]
-            )
-            for node in nodes:
+            inside = {node.id for node in step.nodes}
+            for node in step.nodes:
                 for source in self.scheduler.memory_operands(node):
-                    if isinstance(step, Group) and source in step.members:
+                    if source in inside:
                         continue
                     users.setdefault(source, set()).add(index)
         return users
@@ -112,7 +109,7 @@ class Lowering:
         for id_, index in home.items():
             step = self.steps[index]
             elsewhere = self.users.get(id_, set()) - {index}
-            single = isinstance(step, Single)
+            single = isinstance(step, Single) and step.epilogue is None
             if single or elsewhere or id_ in outputs or self._accumulated(step, id_):
                 stored.add(id_)
         # What an alias inside the same group reads was kept out of it by the scheduler.
@@ -120,9 +117,10 @@ class Lowering:
 
     def _accumulated(self, step: Group | Single, id_: int) -> bool:
         """Whether a value is a reduction over outer loops, which lies in memory."""
-        if isinstance(step, Single):
+        group = step if isinstance(step, Group) else step.epilogue
+        if group is None or id_ not in group.members:
             return False
-        group, member = step, step.members[id_]
+        member = group.members[id_]
         return member.reduced is not None and member.reduced != frozenset(
             range(group.split, len(group.domain))
         )
@@ -239,6 +237,8 @@ class Lowering:
             return self.scratch(index, dtype, size)
 
         if isinstance(step, Group):
+            if not step.members:
+                return []
             reads = self.scheduler.accesses
             build = NestBuilder(self.graph, step, reads, self.stored, self.memory, scratch)
             nest = build.build()
@@ -252,29 +252,34 @@ class Lowering:
         if node.op.name == "debug_print":
             return [Print(node, types, operands)]
         if node.op.name == "matmul":
-            return [self._contract(node, index)]
+            return [self._contract(step, index)]
         nbytes = irregular.scratch_bytes(node.op.name, node.attrs, types)
         space = scratch(np.dtype(np.uint8), nbytes) if nbytes else None
         out = self.memory(node.id)
         return [Irregular(node, types, operands, out, space, node.id in self.in_place)]
 
-    def _contract(self, node: Node, index: int) -> Contract:
-        a, b = (self.graph.nodes[i].type for i in node.operands)
-        m, n, k = matmul_dims(a, b, node.attrs)
-        batch = math.prod(a.shape[:-2])
-        spec = matmul.Gemm(
-            a.dtype, m, n, k, node.attrs["ta"], node.attrs["tb"], batch, m * k, k * n, m * n
-        )
+    def _contract(self, step: Single, index: int) -> Contract:
+        node = step.node
+        spec = product(self.graph, node)
         nbytes = matmul.scratch_bytes(spec, self.target)
+        a, b = (self.memory(i) for i in node.operands)
         space = self.scratch(index, np.dtype(np.uint8), nbytes) if nbytes else None
-        return Contract(
-            spec,
-            self.memory(node.operands[0]),
-            self.memory(node.operands[1]),
-            self.memory(node.id),
-            space,
-            matmul.strategy(spec, self.target),
-        )
+        kind = matmul.strategy(spec, self.target)
+        if step.epilogue is None:
+            return Contract(spec, a, b, self.memory(node.id), space, kind)
+
+        def scratch(dtype: np.dtype[Any], size: int) -> Buffer:
+            return self.scratch(index, dtype, size)
+
+        def memory(id_: int) -> Buffer:
+            return tile if id_ == node.id else self.memory(id_)
+
+        tile = Buffer(f"tile{node.id}", "register", node.type.dtype, node.type.size)
+        reads, stored = self.scheduler.accesses, self.stored
+        build = NestBuilder(self.graph, step.epilogue, reads, stored, memory, scratch, ROWS)
+        held = self.memory(node.id) if node.id in stored else None
+        value, nest, out = on_tiles(build.nest(), node, tile, held)
+        return Contract(spec, a, b, out, space, kind, value, nest)
 
     def _assemble(self, node: Node, scratch: Scratch) -> list[Stage]:
         """Nests that write the pieces of a concat, update_slice or embed to their places."""

@@ -15,11 +15,14 @@ CHEAP = 4
 #: values that such a computation may load in place of the one
 LOADS = 2
 
+#: value -> step -> the nodes that read it there, -1 for one that needs it in memory
+Readers = dict[int, dict[int, list[int]]]
+
 
 def rematerialise(scheduler: Scheduler) -> None:
     """Copy cheap values into the groups that read them, for all of which that must be possible."""
     graph = scheduler.graph
-    readers = _readers(scheduler)
+    readers = readers_of(scheduler)
     kept = {scheduler.root(i) for i in graph.outputs}
     for id_ in sorted(scheduler.home, reverse=True):
         home = scheduler.home[id_]
@@ -44,7 +47,7 @@ def rematerialise(scheduler: Scheduler) -> None:
 
 
 def _move(
-    scheduler: Scheduler, id_: int, to: int, readers: dict[int, dict[int, list[int]]]
+    scheduler: Scheduler, id_: int, to: int, readers: Readers
 ) -> None:
     """Take a value that nothing reads any more out of the group it was first put in."""
     home = scheduler.home[id_]
@@ -60,9 +63,9 @@ def _move(
                 del readers[scheduler.root(read.source)][home]
 
 
-def _readers(scheduler: Scheduler) -> dict[int, dict[int, list[int]]]:
-    """value -> step -> the nodes that read it there, -1 for one that needs it in memory."""
-    out: dict[int, dict[int, list[int]]] = {}
+def readers_of(scheduler: Scheduler) -> Readers:
+    """Who reads each value."""
+    out: Readers = {}
     for index, step in enumerate(scheduler.steps):
         if isinstance(step, Group):
             for id_, member in step.members.items():
@@ -80,7 +83,7 @@ def _readers(scheduler: Scheduler) -> dict[int, dict[int, list[int]]]:
 
 
 def _closure(
-    scheduler: Scheduler, id_: int, kept: set[int], readers: dict[int, dict[int, list[int]]]
+    scheduler: Scheduler, id_: int, kept: set[int], readers: Readers
 ) -> list[int] | None:
     """The value and what must be computed before it from memory; None if that is not cheap."""
     graph, home = scheduler.graph, scheduler.home[id_]

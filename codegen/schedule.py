@@ -43,6 +43,8 @@ class Reason(Enum):
     INNER = "it would run inside the rows of that stage, along their inner loops"
     UNFINISHED = "it reads a value that is only finished when that stage is done"
     REDUCTION = "it reduces along loops that the rows of that stage cannot be arranged for"
+    TILES = "it does more than cheap arithmetic and column sums at the points of that product"
+    BLAS = "BLAS runs nothing on the tiles of a product"
     MATH = "vector math would be called in a few short rows, one element at a time"
 
 
@@ -87,12 +89,23 @@ class Group:
         """How many leading axes are rows: the fewest that the reductions allow."""
         return min(self.splits)
 
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes of its members."""
+        return [m.node for m in self.members.values()]
+
 
 @dataclass
 class Single:
-    """A node that runs by itself."""
+    """A node that runs by itself; a product may have an epilogue, which runs on its tiles."""
 
     node: Node
+    epilogue: Group | None = None
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The node, and those of its epilogue."""
+        return [self.node, *(self.epilogue.nodes if self.epilogue else ())]
 
 
 Step = Group | Single

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gradc.codegen.accumulate import CHUNKS
 from gradc.codegen.body import Body, Layered, Place, Scope
+from gradc.codegen.lanes import first_lanes
 from gradc.codegen.llvm import Val, vector
 from gradc.codegen.loops import Compute, Load, Nest, Phase, Reduce, cost, uses
 from gradc.codegen.scalars import Lane, broadcast, register_type
@@ -174,12 +175,6 @@ class Sweep:
             if not (isinstance(statement, Load) and statement.value in outside):
                 body.run(statement)
         return [body.accumulators[s.result] for s in self.reduces]
-
-
-def first_lanes(count: int, lanes: int) -> Val:
-    """A mask of the first ``count`` of ``lanes``."""
-    bits = ", ".join(f"i1 {'true' if k < count else 'false'}" for k in range(lanes))
-    return Val(f"<{bits}>", f"<{lanes} x i1>")
 
 
 def _moves(load: Load, axis: int) -> bool:

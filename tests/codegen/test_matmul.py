@@ -8,14 +8,15 @@ import itertools
 import mmap
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from gradc.codegen import blas, jit
-from gradc.codegen.llvm import Builder, Module, Val
-from gradc.codegen.matmul import Gemm, Place, emit, externals, scratch_bytes, strategy
+from gradc.codegen.lanes import Lanes
+from gradc.codegen.llvm import Builder, Module, Val, lanes_of
+from gradc.codegen.matmul import Epilogue, Gemm, Place, emit, externals, scratch_bytes, strategy
 from gradc.codegen.targets import NAMED, Target, host
 
 EXTENTS = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100)
@@ -263,7 +264,7 @@ def test_an_epilogue_sees_each_element_once(shape: tuple[int, int, int]) -> None
     out.attributes = target.attributes
     for i, spec in enumerate(specs):
         b = Builder(out, f"product{i}", "void", [("ptr", x) for x in ("a", "b", "c", "scratch")])
-        emit(b, spec, *b.params, epilogue=numbered(n))
+        emit(b, spec, *b.params, epilogue=numbered(spec, b.params[2]))
         b.ret()
         b.finish()
     library, functions = load(out, len(specs))
@@ -279,33 +280,58 @@ def test_an_epilogue_sees_each_element_once(shape: tuple[int, int, int]) -> None
     del library
 
 
-def numbered(columns: int) -> Callable[[Builder, Val, Place], Val]:
-    """An epilogue that adds to each element a number made of its place."""
+def numbered(spec: Gemm, c: Val) -> Epilogue:
+    """An epilogue that adds to each element a number made of its place, and stores it in C."""
 
-    def apply(b: Builder, acc: Val, place: Place) -> Val:
-        lanes = 1 if acc.ty == "double" else int(acc.ty[1 : acc.ty.index(" ")])
-        assert 1 <= place.used <= lanes
-        parts = [b.cast("sitofp", v, "double") for v in (place.batch, place.row, place.col)]
-        weights = (1000.0, 10.0, 0.01)
-        scaled = [
-            b.fmul(v, b.const(f, "double")) for v, f in zip(parts, weights, strict=True)
-        ]
-        base = b.fadd(b.fadd(scaled[0], scaled[1]), scaled[2])
-        step = 10.0 if columns == 1 else 0.01
-        for lane in range(lanes):
-            number = b.fadd(base, b.const(step * lane, "double"))
-            if lanes == 1:
-                return b.fadd(acc, number)
-            acc = b.insert(acc, b.fadd(b.extract(acc, lane), number), lane)
-        return acc
+    def apply(b: Builder, tile: Sequence[tuple[Val, Place]]) -> None:
+        x = Lanes(b, "double", 8, host())
+        for acc, place in tile:
+            lanes = lanes_of(acc.ty)
+            assert 1 <= place.used <= lanes
+            parts = [b.cast("sitofp", v, "double") for v in (place.batch, place.row, place.col)]
+            weights = (1000.0, 10.0, 0.01)
+            scaled = [
+                b.fmul(v, b.const(f, "double")) for v, f in zip(parts, weights, strict=True)
+            ]
+            base = b.fadd(b.fadd(scaled[0], scaled[1]), scaled[2])
+            step = 10.0 if spec.n == 1 else 0.01
+            steps = [b.const(step * lane, "double") for lane in range(lanes)]
+            number = b.splat(base, lanes)
+            for lane, value in enumerate(steps):
+                number = b.fadd(base, value) if lanes == 1 else b.insert(
+                    number, b.fadd(base, value), lane
+                )
+            at = x.step(x.step(c, place.batch, spec.stride_c), place.row, spec.n)
+            x.store(b.fadd(acc, number), x.step(at, place.col, 1), place.used)
 
     return apply
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (64, 40, 3), (3, 50, 9), (7, 5, 1), (70, 400, 39)])
+def test_a_product_is_added_to_what_is_there(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    specs = [gemm("f8", m, k, n, ta, tb, 2) for ta, tb in FORMS]
+    target = dataclasses.replace(host(), l2=1 << 17)
+    out = Module(target)
+    out.attributes = target.attributes
+    for i, spec in enumerate(specs):
+        b = Builder(out, f"product{i}", "void", [("ptr", x) for x in ("a", "b", "c", "scratch")])
+        emit(b, spec, *b.params)
+        emit(b, spec, *b.params, onto=True)
+        b.ret()
+        b.finish()
+    library, functions = load(out, len(specs))
+    for spec, function in zip(specs, functions, strict=True):
+        a, b = operands(spec)
+        got = run(function, spec, a, b, target)
+        np.testing.assert_allclose(got, 2 * (a @ b), rtol=1e-12, atol=1e-11)
+    del library
 
 
 def test_blas_takes_no_epilogue() -> None:
     b = Builder(Module(host()), "f", "void", [("ptr", x) for x in ("a", "b", "c", "scratch")])
     with pytest.raises(ValueError, match="no epilogue"):
-        emit(b, gemm("f8", 600, 600, 600), *b.params, epilogue=numbered(600))
+        emit(b, gemm("f8", 600, 600, 600), *b.params, epilogue=lambda b, tile: None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pages are protected with mprotect")
