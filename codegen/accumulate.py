@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from gradc.codegen.arrange import written_out
 from gradc.codegen.llvm import Builder, Val, vector
 from gradc.codegen.loops import Accumulate, Affine, Buffer, Nest, Statement
-from gradc.codegen.lower import COMPENSATE
 from gradc.codegen.scalars import Lane, memory_type, register_type
-from gradc.codegen.sums import combine, horizontal, reduction_identity, two_sum
+from gradc.codegen.sums import COMPENSATE, combine, horizontal, reduction_identity, two_sum
 from gradc.codegen.targets import Target
 
 #: vector registers that accumulators may take in all
@@ -96,7 +96,7 @@ class Accumulators:
             return _Slot(statement, depth, nest.rows, 1, nest.rows > 1)
         if nest.across:
             size = math.prod(nest.inner)
-            return _Slot(statement, depth, nest.rows, size, True) if nest.written_out else None
+            return _Slot(statement, depth, nest.rows, size, True) if written_out(nest) else None
         vectors = -(-math.prod(nest.inner) // self.lanes)
         if len(nest.inner) == 1 and vectors <= CHUNKS and coefficients[count] == 1:
             return _Slot(statement, depth, self.lanes, vectors, False)

@@ -31,6 +31,7 @@ from gradc.codegen.loops import (
     Statement,
     Store,
     cost,
+    flops_of,
     uses,
 )
 from gradc.codegen.targets import Target
@@ -45,6 +46,8 @@ CROSSING = 2
 HALVING = 2
 #: the gain that another arrangement must promise, for these are estimates
 GAIN = 0.8
+#: flops of inner loops across rows that are written out rather than loops
+WRITTEN_OUT = 320
 #: rows that must read a transposed copy for it to pay
 COPIED = 4
 
@@ -197,6 +200,13 @@ def _across(nest: Nest, rows: int, copied: Sequence[Load], scratch: Scratch) -> 
 
 def _still(affine: Affine) -> Affine:
     return Affine(0, (0,) * len(affine.coefficients))
+
+
+def written_out(nest: Nest) -> bool:
+    """Whether the inner loops, across rows, are written out."""
+    size = math.prod(nest.inner)
+    work = max((flops_of(phase.body) for phase in nest.phases), default=0)
+    return size <= 16 and size * work <= WRITTEN_OUT
 
 
 # -- statements -------------------------------------------------------------------------------

@@ -180,6 +180,15 @@ class Body:
             value = b.select(only, value, b.const(0, element))
         return broadcast(b, self._to_register(value, buffer.dtype), self.lanes)
 
+    def prefetch(self, load: Load) -> None:
+        """Have the cache line of a later load fetched; where nothing is, nothing happens."""
+        b = self.b
+        element, base = memory_type(load.buffer.dtype), self.place.pointer(load.buffer)
+        index = self._index(load.index)
+        at = b.op("ptr", f"getelementptr {element}, ptr {base.ref}, {index}")
+        b.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
+        b.line(f"call void @llvm.prefetch.p0({at}, i32 0, i32 3, i32 1)")
+
     def _read(self, buffer: Buffer, index: Affine, mask: Val | None) -> Lane:
         b, dtype = self.b, buffer.dtype
         element, size = memory_type(dtype), dtype.itemsize

@@ -7,6 +7,7 @@ many threads there are, and whichever of them ran a chunk.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,7 @@ from gradc.codegen.loops import (
     Store,
     uses,
 )
+from gradc.codegen.sums import COMPENSATE
 
 #: flops of float64 from which a nest is cut, some 20 microseconds of work
 LONG = 500_000
@@ -142,9 +144,14 @@ class _Rows:
                 if any(s.index.coefficients[:rank]) or not s.buffer.name.startswith("tmp"):
                     return None
                 add(s.buffer)
-            for total in (s.totals or ()) if isinstance(s, Accumulate) else ():
+            for total in (s.totals or ()) if isinstance(s, Accumulate) and self._long(s) else ():
                 add(total)
         return found
+
+    def _long(self, s: Accumulate) -> bool:
+        """Whether what a chunk sums needs compensation."""
+        pairs = zip(self.nest.outer[1:], s.index.coefficients[1:], strict=False)
+        return self.rows * math.prod(n for n, c in pairs if not c) > COMPENSATE
 
     def _affine(self, affine: Affine) -> Affine:
         first, *rest = affine.coefficients
@@ -154,7 +161,9 @@ class _Rows:
         s = remapped(statement, self._affine)
         match s:
             case Accumulate(buffer, Affine(offset, (_, *rest)), _, _, totals):
-                own = totals and (self.private[totals[0].name], self.private[totals[1].name])
+                own = None
+                if totals and totals[0].name in self.private:
+                    own = self.private[totals[0].name], self.private[totals[1].name]
                 if buffer.name in self.parts:
                     index = Affine(offset, (buffer.size, *rest))
                     return replace(s, buffer=self.parts[buffer.name], index=index, totals=own)

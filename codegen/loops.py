@@ -21,8 +21,6 @@ from gradc.ir.types import SHORT, TensorType
 
 #: flops of a call of vector math
 MATH_COST = 20
-#: flops of inner loops across rows that are written out rather than loops
-WRITTEN_OUT = 320
 
 _EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
 
@@ -204,7 +202,8 @@ def cost(node: Node) -> int:
     return 4 if node.op.name in ("div", "sqrt", "gather") else 1
 
 
-def _flops(statements: tuple[Statement, ...]) -> int:
+def flops_of(statements: tuple[Statement, ...]) -> int:
+    """Rough flops of statements, once each."""
     return sum(cost(s.node) if isinstance(s, Compute) else 1 for s in statements)
 
 
@@ -269,15 +268,8 @@ class Nest:
         """A rough count of what it computes."""
         rows, inner = math.prod(self.outer), math.prod(self.inner)
         return sum(
-            rows * (_flops(phase.row) + inner * _flops(phase.body)) for phase in self.phases
+            rows * (flops_of(phase.row) + inner * flops_of(phase.body)) for phase in self.phases
         )
-
-    @property
-    def written_out(self) -> bool:
-        """Whether the inner loops, across rows, are written out."""
-        size = math.prod(self.inner)
-        work = max((_flops(phase.body) for phase in self.phases), default=0)
-        return size <= 16 and size * work <= WRITTEN_OUT
 
     def lines(self) -> Iterator[str]:
         """The text of the stage, line by line."""

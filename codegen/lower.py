@@ -27,13 +27,14 @@ from gradc.codegen.loops import (
     cost,
 )
 from gradc.codegen.schedule import Group, Member, to_domain
+from gradc.codegen.sums import COMPENSATE
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import strides_of
 
-#: longer sums over outer loops are compensated
-COMPENSATE = 128
 #: flops up to which a value of an earlier phase is computed again rather than kept
 CHEAP = 8
+#: the same for rows of so many elements, which the nearest cache holds: a load costs little there
+CHEAP_NEAR, NEAR = 2, 1024
 
 #: buffer(node id) of a value in memory; scratch(dtype, size) for the nest's own
 Memory = Callable[[int], Buffer]
@@ -65,6 +66,8 @@ class NestBuilder:
         self.scratch = scratch
         self.rank = len(group.domain)
         self.split = group.split
+        near = self.split and math.prod(group.domain[self.split :]) <= NEAR
+        self.cheap = CHEAP_NEAR if near else CHEAP
         self.phase_of: dict[int, int] = {}
         self.kept: dict[int, tuple[Buffer, Affine]] = {}  # values for later phases of the row
         self.next_value = len(graph.nodes)
@@ -94,11 +97,8 @@ class NestBuilder:
             Phase(tuple(self._ordered(row)), tuple(body))
             for row, body in zip(self.row, bodies, strict=True)
         )
-        return Nest(
-            self.group.domain[: self.split],
-            self.group.domain[self.split :],
-            phases,
-        )
+        domain = self.group.domain
+        return Nest(domain[: self.split], domain[self.split :], phases)
 
     # -- phases --------------------------------------------------------------------------------
 
@@ -144,9 +144,9 @@ class NestBuilder:
                 if source in needed or member.row or member.reduced is not None:
                     continue
                 if self.phase_of[source] < phase:
-                    if source in self.stored or source in self.kept:
+                    if self._known(source):
                         continue
-                    if self._recompute_cost(source) > CHEAP:
+                    if self._recompute_cost(source) > self.cheap:
                         self.kept[source] = self._keep(member.node, roots)
                         continue
                 needed.add(source)
@@ -172,13 +172,13 @@ class NestBuilder:
     def _recompute_cost(self, id_: int) -> int:
         """Flops to have a value again from what is in memory."""
         total, seen, work = 0, {id_}, [id_]
-        while work and total <= CHEAP:
+        while work and total <= self.cheap:
             member = self.group.members[work.pop()]
             total += cost(member.node)
             for source in self._inside(member):
                 inner = self.group.members[source]
-                known = source in self.stored or source in self.kept
-                if source in seen or inner.row or inner.reduced is not None or known:
+                done = inner.row or inner.reduced is not None or self._known(source)
+                if done or source in seen:
                     continue
                 seen.add(source)
                 work.append(source)
@@ -290,7 +290,7 @@ class NestBuilder:
         if inside is not None:
             if member.row or inside.row or inside.reduced is not None:
                 return source
-            if self.phase_of[source] == phase or self._recomputed(source, phase):
+            if self.phase_of[source] == phase or not self._known(source):
                 return source
             if source in self.stored:
                 buffer, index = self.memory(source), self._own_index(inside)
@@ -314,8 +314,9 @@ class NestBuilder:
             )
         return self._load(self.memory(source), index, guards, out, loaded)
 
-    def _recomputed(self, source: int, phase: int) -> bool:
-        return source not in self.stored and source not in self.kept
+    def _known(self, source: int) -> bool:
+        """Whether an earlier phase leaves a value in memory."""
+        return source in self.stored or source in self.kept
 
     def _load(
         self,

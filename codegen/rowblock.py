@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc.codegen.arrange import written_out
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.llvm import Val, vector
 from gradc.codegen.loops import Literal, Load, Nest, Phase, Reduce, Statement, uses
@@ -103,7 +104,7 @@ class RowBlock:
                 body.run(statement)
             return [body.accumulators[s.result] for s in reduces]
         axis = len(self.nest.outer) + depth
-        if self.nest.written_out:
+        if written_out(self.nest):
             for k in range(inner[depth]):
                 at = {**indices, axis: b.i64(k)}
                 carried = self._around(depth + 1, phase, reduces, at, carried)

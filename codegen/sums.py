@@ -10,6 +10,9 @@ import numpy as np
 from gradc.codegen.llvm import Builder, Val, lanes_of
 from gradc.ir.types import BOOL
 
+#: longer sums over outer loops are compensated
+COMPENSATE = 128
+
 
 def reduction_identity(kind: str, dtype: np.dtype[Any]) -> Any:
     """What a reduction starts from."""

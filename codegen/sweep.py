@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gradc.codegen.accumulate import CHUNKS
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import first_lanes
 from gradc.codegen.llvm import Val, vector
-from gradc.codegen.loops import Compute, Load, Nest, Phase, Reduce, cost, uses
+from gradc.codegen.loops import Affine, Compute, Load, Nest, Phase, Reduce, cost, flops_of, uses
 from gradc.codegen.scalars import Lane, broadcast, register_type
 from gradc.codegen.sums import combine, reduction_identity, two_sum
 
 #: vectors summed before the partial sum is added, compensated, to the total
 BLOCK = 64
+#: bytes of a buffer that is not in the nearer caches
+FAR = 1 << 19
 
 
 class Sweep:
@@ -37,6 +40,7 @@ class Sweep:
         self.extent = nest.inner[-1]
         self.axis = len(nest.outer) + len(nest.inner) - 1
         self.lanes = lanes
+        self.ahead = _ahead(nest) if phase is _longest(nest) else []
         work = sum(cost(s.node) for s in phase.body if isinstance(s, Compute))
         self.unroll = 4 if reduces and work <= 12 else 2 if work <= 6 else 1
 
@@ -174,6 +178,8 @@ class Sweep:
         for statement in self.phase.body:
             if not (isinstance(statement, Load) and statement.value in outside):
                 body.run(statement)
+        for load in self.ahead if mask is None else ():
+            body.prefetch(load)
         return [body.accumulators[s.result] for s in self.reduces]
 
 
@@ -181,3 +187,28 @@ def _moves(load: Load, axis: int) -> bool:
     """Whether a load depends on a loop."""
     affines = [load.index, *(g.index for g in load.guards)]
     return any(a.coefficients[axis] for a in affines)
+
+
+def _longest(nest: Nest) -> Phase:
+    """The sweep that computes most."""
+    return max(nest.phases, key=lambda phase: flops_of(phase.body))
+
+
+def _ahead(nest: Nest) -> list[Load]:
+    """What the first sweep of the next rows loads from far away, if there are later sweeps.
+
+    Processors fetch ahead along a row, but not from the end of one sweep to what the next rows
+    begin with; and it is the first sweep that waits for memory, the others compute.
+    """
+    sweeps = [phase for phase in nest.phases if phase.body]
+    if len(sweeps) < 2 or not nest.outer:
+        return []
+    row, element = len(nest.outer) - 1, len(nest.outer) + len(nest.inner) - 1
+    out: dict[tuple[str, Affine], Load] = {}
+    for s in (s for phase in sweeps for s in phase.body):
+        if isinstance(s, Load) and s.buffer.nbytes >= FAR and not s.guards:
+            step = s.index.coefficients[row] * nest.rows
+            if step and s.index.coefficients[element] == 1:
+                index = replace(s.index, offset=s.index.offset + step)
+                out.setdefault((s.buffer.name, index), replace(s, index=index))
+    return list(out.values())

@@ -71,7 +71,9 @@ def distances(x: Value, centres: Value) -> Value:
     return ops.sum_(ops.min_(ops.sum_(apart * apart, axes=(2,)), axes=(1,)), axes=(0,))
 
 
-@pytest.mark.parametrize(("n", "k", "d"), [(9, 20, 3), (40, 100, 8), (150, 100, 8), (5, 7, 40), (3, 1, 1)])
+@pytest.mark.parametrize(
+    ("n", "k", "d"), [(9, 20, 3), (40, 100, 8), (150, 100, 8), (5, 7, 40), (3, 1, 1)]
+)
 def test_distances_of_all_pairs(forced: Way, n: int, k: int, d: int) -> None:
     graph = autodiff.value_and_grad(build(distances, (n, d), (k, d)), [0, 1])
     check(passes.optimize(graph), [normal(n, d), normal(k, d, seed=1)])

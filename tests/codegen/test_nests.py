@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradc.codegen.emit import emit
 from gradc.codegen.kernel import Kernel
 from gradc.codegen.loops import Contract, Nest
 from gradc.ir import autodiff, interp, ops, passes
@@ -123,6 +124,12 @@ def test_softmax_forward_and_backward_share_one_nest() -> None:
     check(kernel.graph, [normal(50, 200), normal(50, 200, seed=1) ** 2])
     nests = [s for s in kernel.program.stages if isinstance(s, Nest) and s.inner]
     assert [n.outer for n in nests] == [(50,)]
+
+
+@pytest.mark.parametrize(("rows", "ahead"), [(50, False), (1000, True)])
+def test_the_next_row_of_a_large_array_is_fetched_ahead(rows: int, ahead: bool) -> None:
+    program = Kernel(build(softmax_loss, (rows, 200), (rows, 200))).program
+    assert ("llvm.prefetch" in str(emit(program))) is ahead
 
 
 def test_an_elementwise_chain_and_its_sum_are_one_loop() -> None:
