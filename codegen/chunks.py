@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gradc.codegen.collapse import affines_of, remapped
+from gradc.codegen.lower import COMPENSATE
 from gradc.codegen.loops import (
     Accumulate,
     Affine,
