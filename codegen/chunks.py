@@ -14,30 +14,39 @@ from typing import Any
 
 import numpy as np
 
+from gradc.codegen import matmul
 from gradc.codegen.collapse import affines_of, remapped
-from gradc.codegen.lower import COMPENSATE
 from gradc.codegen.loops import (
     Accumulate,
     Affine,
     Buffer,
     Chunks,
     Compute,
+    Contract,
     Gather,
     Literal,
     Load,
     Nest,
     Phase,
     Reduce,
+    Shares,
     Statement,
     Store,
     uses,
 )
 from gradc.codegen.sums import COMPENSATE
+from gradc.codegen.targets import Target
 
 #: flops of float64 from which a nest is cut, some 20 microseconds of work
 LONG = 500_000
 #: flops of a chunk at least: handing one out takes less than a microsecond
 CHUNK = 100_000
+#: the same of a matrix product, which has two flops a multiply-add
+LONG_PRODUCT, CHUNK_OF_PRODUCT = 2_000_000, 500_000
+#: chunks of a product at most: each reads all of the other operand
+MOST_OF_PRODUCT = 24
+#: products of a batch from which it is the batch that is cut
+BATCH = 8
 #: chunks at most: enough that threads of unequal speed end together
 MOST = 64
 #: elements that a chunk of an innermost loop is a multiple of: whole blocks of its sums
@@ -54,6 +63,59 @@ def chunked(nest: Nest, scratch: Scratch) -> list[Nest]:
     count = int(min(MOST, work // CHUNK))
     cut = _Rows(nest, scratch, count) if nest.outer else _Whole(nest, scratch, count)
     return cut.nests() or [nest]
+
+
+def shared(stage: Contract, target: Target, scratch: Scratch) -> list[Contract | Nest]:
+    """A product shared out among threads, and what combines the sums of its epilogue's chunks."""
+    sums = []
+    if stage.epilogue is not None:
+        sums = [s for s in statements(stage.epilogue) if isinstance(s, Accumulate)]
+    cut = _shares(stage, target, whole=bool(sums))
+    if cut is None:
+        return [stage]
+    stage = replace(stage, shares=cut)
+    if not sums or stage.epilogue is None:
+        return [stage]
+
+    def own(buffer: Buffer) -> Buffer:
+        part = scratch(buffer.dtype, cut.count * buffer.size)
+        return replace(part, kind="part", size=buffer.size)
+
+    body: list[Statement] = []
+    combined: list[Contract | Nest] = []
+    (phase,) = stage.epilogue.phases
+    for s in phase.body:
+        if isinstance(s, Accumulate):
+            part = own(s.buffer)
+            whole = replace(part, kind="arena", size=cut.count * part.size)
+            combined.append(_combine(whole, cut.count, s))
+            totals = s.totals and (own(s.totals[0]), own(s.totals[1]))
+            s = replace(s, buffer=part, totals=totals)
+        body.append(s)
+    nest = replace(stage.epilogue, phases=(Phase(phase.row, tuple(body)),))
+    return [replace(stage, epilogue=nest), *combined]
+
+
+def _shares(stage: Contract, target: Target, whole: bool) -> Shares | None:
+    """How a product is cut; None where it is short, or BLAS's.
+
+    A batch is cut, not its products, where it is large, or what all products add to is ``whole``.
+    """
+    spec = stage.spec
+    work = 2 * spec.batch * spec.m * spec.n * spec.k * spec.dtype.itemsize // 8
+    if work < LONG_PRODUCT or stage.strategy == "blas":
+        return None
+    nbytes = matmul.scratch_bytes(spec, target)
+    wanted = min(MOST_OF_PRODUCT, work // CHUNK_OF_PRODUCT)
+    if spec.batch >= BATCH or (whole and spec.batch > 1):
+        each = -(-spec.batch // wanted)
+        return Shares("batch", each, -(-spec.batch // each), nbytes)
+    form = matmul.form(spec, target)
+    extent, tile = form.tiles
+    each = -(-extent // tile // wanted) * tile
+    count = -(-extent // each)
+    along = {"rows": "columns", "columns": "rows"}[form.along] if form.swapped else form.along
+    return Shares(along, each, count, nbytes) if count > 1 else None
 
 
 def statements(nest: Nest) -> Iterator[Statement]:

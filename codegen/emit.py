@@ -10,7 +10,6 @@ from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
     MATH_COST,
     Buffer,
-    Chunks,
     Compute,
     Contract,
     Gather,
@@ -18,6 +17,7 @@ from gradc.codegen.loops import (
     LoopProgram,
     Nest,
     Print,
+    Shares,
     Stage,
     cost,
 )
@@ -117,6 +117,7 @@ class _Function:
         self.b = Builder(module, name, "i64", params)
         self.tables = self.b.params
         self.private: Val | None = None
+        self.chunk = self.b.i64(0)
         self.module = module
         self.prefix = prefix
         self.target = module.target
@@ -149,6 +150,10 @@ class _Function:
             value = self.b.external(self.prefix + buffer.name)
         elif buffer.kind == "arena":
             value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
+        elif buffer.kind == "part":
+            parts = self.b.gep(space, "i8", self.b.i64(buffer.offset))
+            at = self.b.mul(self.chunk, self.b.i64(buffer.nbytes))
+            value = self.b.gep(parts, "i8", at)
         elif buffer.kind == "private":
             assert self.private is not None
             value = self.b.gep(self.private, "i8", self.b.i64(buffer.offset))
@@ -160,20 +165,82 @@ class _Function:
         self.b.lines = lines
         return value
 
-    def _share(self, name: str, nest: Nest, chunks: Chunks) -> None:
-        """Have the pool run the chunks of a nest, a function of its own."""
-        _Chunk(self.module, name, self.prefix).emit_chunk(nest)
+    def _share(
+        self, name: str, count: int, space: Buffer | None, nbytes: int, *more: Val
+    ) -> Val:
+        """Have the pool run the chunks of a stage, a function; its status.
+
+        ``space`` is this thread's ``nbytes`` of private memory; ``more`` are i64 that the function
+        gets besides the chunk's number.
+        """
         b = self.b
-        context = b.alloca("ptr", 3, align=8)
-        for k, table in enumerate(self.tables):
-            b.store(table, b.gep(context, "ptr", b.i64(k)), 8)
-        space = self.pointer(chunks.space) if chunks.space else Val("null", "ptr")
-        count = b.i64(nest.outer[0])
-        operands = [Val(f"@{name}", "ptr"), context, count, space, b.i64(chunks.nbytes)]
+        context = b.alloca("i64", 3 + len(more), align=8)
+        for k, value in enumerate((*self.tables, *more)):
+            b.store(value, b.gep(context, "i64", b.i64(k)), 8)
+        own = self.pointer(space) if space else Val("null", "ptr")
+        operands = [Val(f"@{name}", "ptr"), context, b.i64(count), own, b.i64(nbytes)]
         status = b.call_pointer("i64", b.external("parallel"), operands)
         assert status is not None
+        return status
+
+    def _nest(self, number: int, nest: Nest) -> None:
+        assert isinstance(self.target, Target)
+        if nest.chunks is None:
+            NestEmitter(self.b, self.target, nest, self.pointer, self.fail).emit()
+            return
+        name = f"{self.b.name}_chunk{number}"
+        _Chunk(self.module, name, self.prefix).nest(nest)
+        status = self._share(name, nest.outer[0], nest.chunks.space, nest.chunks.nbytes)
         if any(isinstance(s, Gather) for s in statements(nest)):
-            return_if(b, b.icmp("ne", status, b.i64(0)), status)
+            return_if(self.b, self.b.icmp("ne", status, self.b.i64(0)), status)
+
+    def _operands(self, stage: Contract) -> tuple[Val, Val, Val]:
+        a, b, c = (
+            self.pointer(x) if x else Val("null", "ptr") for x in (stage.a, stage.b, stage.out)
+        )
+        return a, b, c
+
+    def _space(self, stage: Contract) -> Val:
+        return self.pointer(stage.scratch) if stage.scratch else Val("null", "ptr")
+
+    def _epilogue(self, stage: Contract) -> TileEpilogue | None:
+        assert isinstance(self.target, Target)
+        if stage.epilogue is None:
+            return None
+        return TileEpilogue(self.b, self.target, stage, self.pointer)
+
+    def _product(self, stage: Contract, space: Val, span: tuple[Val, Val] | None = None) -> None:
+        """A product, or of its batch what is in the span."""
+        epilogue = self._epilogue(stage)
+        if epilogue is not None:
+            epilogue.begin()
+        matmul.emit(
+            self.b, stage.spec, *self._operands(stage), space, epilogue, batches=span
+        )
+        if epilogue is not None:
+            epilogue.end()
+
+    def _contract(self, number: int, stage: Contract) -> None:
+        """A product, or what shares it out."""
+        shares, name = stage.shares, f"{self.b.name}_chunk{number}"
+        if shares is None:
+            self._product(stage, self._space(stage))
+            return
+        if shares.along == "batch":
+            _Chunk(self.module, name, self.prefix).batches(stage, shares)
+            self._share(name, shares.count, stage.scratch, shares.nbytes)
+            return
+
+        def share(batch: Val, low: Val, depth: int, last: bool) -> None:
+            part = f"{name}_{depth}" + last * "_last"
+            if part not in self.module.functions:
+                _Chunk(self.module, part, self.prefix).rows(stage, shares, depth, last)
+            self._share(part, shares.count, stage.scratch, shares.nbytes, batch, low)
+
+        matmul.emit(
+            self.b, stage.spec, *self._operands(stage), self._space(stage),
+            None if stage.epilogue is None else _not_here, share=share,
+        )
 
     def fail(self, failed: Val, node: int) -> None:
         """Leave with an index error of a node where ``failed``."""
@@ -183,12 +250,10 @@ class _Function:
         b = self.b
         assert isinstance(self.target, Target)
         match stage:
-            case Nest(chunks=Chunks() as chunks):
-                self._share(f"{b.name}_chunk{number}", stage, chunks)
             case Nest():
-                NestEmitter(b, self.target, stage, self.pointer, self.fail).emit()
+                self._nest(number, stage)
             case Contract():
-                self._contract(stage)
+                self._contract(number, stage)
             case Irregular(node, types, operands, out, scratch, in_place):
                 space = self.pointer(scratch) if scratch else Val("null", "ptr")
                 failed = irregular.emit(
@@ -204,36 +269,59 @@ class _Function:
                 bad = b.icmp("ne", status, b.const(0, status.ty))
                 return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))
 
-    def _contract(self, stage: Contract) -> None:
-        assert isinstance(self.target, Target)
-        a, second, out, space = (
-            self.pointer(x) if x else Val("null", "ptr")
-            for x in (stage.a, stage.b, stage.out, stage.scratch)
-        )
-        if stage.epilogue is None:
-            matmul.emit(self.b, stage.spec, a, second, out, space)
-            return
-        epilogue = TileEpilogue(self.b, self.target, stage, self.pointer)
-        epilogue.begin()
-        matmul.emit(self.b, stage.spec, a, second, out, space, epilogue)
-        epilogue.end()
-
 
 class _Chunk(_Function):
-    """``i64 name(ptr context, ptr private, i64 chunk)``: one chunk of a nest."""
+    """``i64 name(ptr context, ptr private, i64 chunk)``: one chunk of a stage."""
 
     def __init__(self, module: Module, name: str, prefix: str) -> None:
         super().__init__(module, name, prefix)
         params = [("ptr", "context"), ("ptr", "private"), ("i64", "chunk")]
         self.b = Builder(module, name, "i64", params, linkage="internal")
-        context, self.private, self.chunk = self.b.params
-        at = [self.b.gep(context, "ptr", self.b.i64(k)) for k in range(3)]
-        self.tables = [self.b.load(place, "ptr", 8) for place in at]
+        self.context, self.private, self.chunk = self.b.params
+        self.tables = [self._given(k, "ptr") for k in range(3)]
         self.b.entry, self.b.lines = self.b.lines, []
 
-    def emit_chunk(self, nest: Nest) -> None:
-        """Emit the chunk and close the function."""
-        assert isinstance(self.target, Target)
-        NestEmitter(self.b, self.target, nest, self.pointer, self.fail, self.chunk).emit()
+    def _given(self, index: int, ty: str) -> Val:
+        return self.b.load(self.b.gep(self.context, "i64", self.b.i64(index)), ty, 8)
+
+    def _close(self) -> None:
         self.b.ret(self.b.i64(0))
         self.b.finish()
+
+    def _span(self, each: int, extent: int) -> tuple[Val, Val]:
+        b = self.b
+        low = b.mul(self.chunk, b.i64(each))
+        return low, b.intrinsic("smin", "i64", [b.add(low, b.i64(each)), b.i64(extent)])
+
+    def nest(self, nest: Nest) -> None:
+        """A chunk of a nest."""
+        assert isinstance(self.target, Target)
+        NestEmitter(self.b, self.target, nest, self.pointer, self.fail, self.chunk).emit()
+        self._close()
+
+    def batches(self, stage: Contract, shares: Shares) -> None:
+        """Some products of a batch."""
+        assert self.private is not None
+        self._product(stage, self.private, self._span(shares.each, stage.spec.batch))
+        self._close()
+
+    def rows(self, stage: Contract, shares: Shares, depth: int, last: bool) -> None:
+        """Some rows of a part of a product; of the last part, with the epilogue."""
+        assert isinstance(self.target, Target) and self.private is not None
+        spec, epilogue = stage.spec, self._epilogue(stage) if last else None
+        part = matmul.Part(self._given(3, "i64"), self._given(4, "i64"), depth)
+        span = self._span(shares.each, matmul.form(spec, self.target).tiles[0])
+        if epilogue is not None:
+            epilogue.begin()
+        matmul.emit_chunk(
+            self.b, spec, self._operands(stage), self._space(stage), self.private, part, span,
+            epilogue,
+        )
+        if epilogue is not None:
+            epilogue.end()
+        self._close()
+
+
+def _not_here(*given: object) -> None:
+    """The epilogue of a product whose chunks have it."""
+    raise AssertionError("a product that is shared out has no tiles of its own")

@@ -142,7 +142,7 @@ class _Explainer:
         lanes = lanes_at_a_time(nest, self.target) if nest.inner else 1
         way = Way.ACROSS if nest.across else Way.BLOCK if nest.rows > 1 else Way.SWEEP
         sweeps = sum(bool(p.body) for p in nest.phases)
-        return Loops(nest.outer, nest.inner, lanes, sweeps, way)
+        return Loops(nest.outer, nest.inner, lanes, sweeps, way, nest.chunks is not None)
 
     def _product(self, stage: Contract) -> Product:
         s, form = stage.spec, "one call of BLAS"
@@ -152,6 +152,7 @@ class _Explainer:
             parts = [f"{f.kind} kernel", f"tiles of {f.rows} rows × {f.cols} {unit}"]
             parts += ["A packed"] * f.pack_a + ["B packed"] * f.pack_b
             parts += ["operands changed places"] * f.swapped
+            parts += [str(stage.shares)] if stage.shares else []
             form = ", ".join(parts)
         why = matmul.reason(s, self.target)
         return Product(s.m, s.k, s.n, s.batch, stage.strategy, form, why)

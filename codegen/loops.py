@@ -29,7 +29,8 @@ _EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
 class Buffer:
     """Memory of a program: an input, an output, a constant, or at ``offset`` of the arena.
 
-    Or it is ``private``: at ``offset`` of what each thread has for itself.
+    Or it is ``private``: at ``offset`` of what each thread has for itself; or the ``part`` of a
+    chunk: there are as many of them, one after the other, from ``offset`` of the arena on.
     """
 
     name: str
@@ -298,6 +299,23 @@ class Nest:
 
 
 @dataclass(frozen=True)
+class Shares:
+    """How a matrix product is shared out among threads: in ``count`` chunks.
+
+    ``each`` of them has as many products of the batch, or rows (or columns) of every product, the
+    last one what is left. A thread needs ``nbytes`` of private memory.
+    """
+
+    along: str  # "batch", "rows" or "columns"
+    each: int
+    count: int
+    nbytes: int
+
+    def __str__(self) -> str:
+        return f"parallel in {self.count} chunks of {self.each} of its {self.along}"
+
+
+@dataclass(frozen=True)
 class Contract:
     """A batch of matrix products: an emitted kernel or a BLAS call.
 
@@ -313,6 +331,7 @@ class Contract:
     strategy: str
     value: int = 0
     epilogue: Nest | None = None
+    shares: Shares | None = None
 
     @property
     def flops(self) -> int:
@@ -330,6 +349,7 @@ class Contract:
         yield (
             f"{result} = {self.a.name}{flags[0]} @ {self.b.name}{flags[1]}"
             f"   # {s.m}x{s.k}x{s.n}{batch} {SHORT[s.dtype]}, {self.strategy}"
+            + (f", {self.shares}" if self.shares else "")
         )
         if self.epilogue:
             yield f"at each i0 < {s.batch}, i1 < {s.m}, i2 < {s.n}, on its tiles:"

@@ -51,6 +51,21 @@ class Form:
         return -(-padded(parts(long, self.lanes)) * short * self.itemsize // 64) * 64
 
     @property
+    def along(self) -> Literal["rows", "columns"]:
+        """What chunks of C are: whole rows, or whole columns if there are more tiles that way."""
+        if self.kind == "dot":
+            return "rows" if self.m > self.n else "columns"
+        rows, columns = self.m // self.rows, self.n // (self.cols * self.lanes)
+        return "rows" if rows >= min(columns, 8) or self.pack_a else "columns"
+
+    @property
+    def tiles(self) -> tuple[int, int]:
+        """How many rows or columns there are along the chunks, and how many a tile has."""
+        if self.along == "rows":
+            return self.m, self.rows
+        return self.n, self.cols * (1 if self.kind == "dot" else self.lanes)
+
+    @property
     def packed_bytes(self) -> int:
         """The workspace of both packed operands: B, then A."""
         packed_a = self.row_block * self.depth * self.itemsize if self.pack_a else 0

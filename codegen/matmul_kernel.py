@@ -16,6 +16,10 @@ from gradc.codegen.matmul_pack import Packing
 BLOCK = 256
 
 
+#: Runs terms of the sum in chunks of C: where they begin, how many, whether they are the last.
+Share = Callable[[Val, int, bool], None]
+#: Rows, or columns, of a chunk: from the first of a tile to the one after the last.
+Span = tuple[Val, Val]
 #: Accumulators so far; None before the first term.
 Sums = list[Val] | None
 Origin = TypeVar("Origin")
@@ -25,7 +29,8 @@ Origin = TypeVar("Origin")
 class Kernel:
     """Emits one product in a chosen form; ``batch`` is the index that epilogues see.
 
-    If ``onto``, the product is added to what C holds.
+    If ``onto``, the product is added to what C holds. ``share`` runs :meth:`chunk` for all rows
+    of C, once B is packed.
     """
 
     x: Lanes
@@ -34,6 +39,7 @@ class Kernel:
     epilogue: Epilogue | None
     batch: Val
     onto: bool = False
+    share: Share | None = None
 
     @property
     def _out(self) -> Finish:
@@ -45,13 +51,31 @@ class Kernel:
             self._slices(a, b_, c)
             return
         b_ = Packing(self.x, self.form, self.scratch).emit_b(b_)
+        if self.share is not None:
+            self.share(self.x.b.i64(0), self.form.k, True)
+        else:
+            self._rows(a, b_, c, None)
+
+    def chunk(self, a: Val, b_: Val, c: Val, low: Val, depth: int, span: Span) -> None:
+        """The terms ``low .. low + depth`` of a span of C; ``b_`` is packed B, if it is."""
+        f = self.form
+        part = replace(self, form=replace(f, depth=depth), onto=self.onto or depth < f.k)
+        pa, pb = part._terms(a, b_, low)
+        part._rows(pa, b_ if f.pack_b else pb, c, span)
+
+    def _rows(self, a: Val, b_: Val, c: Val, span: Span | None) -> None:
         match self.form.kind:
             case "registers":
                 self._registers(a, b_, c)
             case "dot":
-                self._dot(a, b_, c)
+                self._dot(a, b_, c, span)
             case "outer":
-                self._outer(a, b_, c)
+                self._outer(a, b_, c, span)
+
+    def _terms(self, a: Val, b_: Val, low: Val) -> tuple[Val, Val]:
+        """The operands from term ``low`` on."""
+        f, x = self.form, self.x
+        return x.step(a, low, f.m if f.ta else 1), x.step(b_, low, 1 if f.tb else f.n)
 
     # -- tiles of C in registers -----------------------------------------------------------------
 
@@ -64,12 +88,15 @@ class Kernel:
         if not self.onto:
             self._clear(c)
         last = f.k % f.depth or f.depth
-        a_step, b_step = f.m if f.ta else 1, 1 if f.tb else f.n
 
         def slice_of(low: Val, depth: int, epilogue: Epilogue | None) -> None:
             part = replace(self, form=replace(f, depth=depth), epilogue=epilogue, onto=True)
-            pa, pb = x.step(a, low, a_step), x.step(b_, low, b_step)
-            part._outer(pa, Packing(x, part.form, self.scratch).emit_b(pb), c)
+            pa, pb = self._terms(a, b_, low)
+            pb = Packing(x, part.form, self.scratch).emit_b(pb)
+            if self.share is not None:
+                self.share(low, depth, epilogue is not None)
+            else:
+                part._outer(pa, pb, c, None)
 
         alike = last == f.depth and self.epilogue is None
         stop = f.k if alike else f.k - last
@@ -89,27 +116,41 @@ class Kernel:
         for part in parts(size - whole, x.full):
             x.store(b.const(0, vector(x.elem, part.lanes)), x.at(c, whole), part.used)
 
-    def _outer(self, a: Val, b_: Val, c: Val) -> None:
+    def _outer(self, a: Val, b_: Val, c: Val, span: Span | None) -> None:
         f, b = self.form, self.x.b
+        low, high = b.i64(0), b.i64(f.m)
+        columns = None
+        if span is not None and f.along == "rows":
+            low, high = span
+        elif span is not None:
+            columns = span
         if f.row_block >= f.m:
-            self._panels(a, b_, c, b.i64(0), b.i64(f.m))
+            self._panels(a, b_, c, low, high, columns)
             return
-        with b.loop(b.i64(0), b.i64(f.m), f.row_block) as block:
+        with b.loop(low, high, f.row_block) as block:
             block.next = []
             end = b.add(block.index, b.i64(f.row_block))
-            self._panels(a, b_, c, block.index, b.intrinsic("smin", "i64", [end, b.i64(f.m)]))
+            end = b.intrinsic("smin", "i64", [end, high])
+            self._panels(a, b_, c, block.index, end, columns)
 
-    def _panels(self, a: Val, b_: Val, c: Val, low: Val, high: Val) -> None:
+    def _panels(
+        self, a: Val, b_: Val, c: Val, low: Val, high: Val, columns: Span | None
+    ) -> None:
         """Rows ``low .. high`` of C, panel by panel of B."""
         f, b = self.form, self.x.b
         if f.pack_a:
             a = Packing(self.x, f, self.scratch).emit_a(a, low, high)
         whole, full, rest = f.panels()
+        first, stop = columns or (b.i64(0), b.i64(f.n))
         if whole:
-            with b.loop(b.i64(0), b.i64(whole), f.cols * self.x.full) as panel:
+            end = b.intrinsic("smin", "i64", [stop, b.i64(whole)]) if columns else b.i64(whole)
+            with b.loop(first, end, f.cols * self.x.full) as panel:
                 panel.next = []
                 self._panel(a, b_, c, full, panel.index, low, high)
-        if rest:
+        if rest and columns:
+            with b.if_(b.icmp("eq", stop, b.i64(f.n))):
+                self._panel(a, b_, c, rest, b.i64(whole), low, high)
+        elif rest:
             self._panel(a, b_, c, rest, b.i64(whole), low, high)
 
     def _panel(
@@ -119,7 +160,7 @@ class Kernel:
         f, x, b = self.form, self.x, self.x.b
         pb = x.step(b_, col, f.depth if f.pack_b else 1)
         left = f.m % f.rows
-        blocked = f.row_block < f.m
+        blocked = low.ref != "0" or high.ref != str(f.m)
         stride = f.depth if f.pack_a else 1 if f.ta else f.k
 
         def tile(rows: int, row: Val) -> None:
@@ -257,7 +298,7 @@ class Kernel:
 
     # -- dot products along k --------------------------------------------------------------------
 
-    def _dot(self, a: Val, b_: Val, c: Val) -> None:
+    def _dot(self, a: Val, b_: Val, c: Val, span: Span | None) -> None:
         """A and the transposed B are contiguous along k, the lanes are summed last."""
         f, x = self.form, self.x
 
@@ -270,15 +311,26 @@ class Kernel:
         def along_b(rows: int, row: Val) -> None:
             self._tiled(f.n, f.cols, lambda cols, col: tile(rows, cols, row, col))
 
-        # The larger operand is read once.
-        if f.m > f.n:
-            self._tiled(f.m, f.rows, along_b)
+        if f.along == "rows":  # the larger operand is read once
+            self._tiled(f.m, f.rows, along_b, span)
         else:
-            self._tiled(f.n, f.cols, along_a)
+            self._tiled(f.n, f.cols, along_a, span)
 
-    def _tiled(self, extent: int, size: int, emit: Callable[[int, Val], None]) -> None:
+    def _tiled(
+        self, extent: int, size: int, emit: Callable[[int, Val], None], span: Span | None = None
+    ) -> None:
         """``emit(size, index)`` in a loop over whole tiles, then what is left."""
         b, left = self.x.b, extent % size
+        if span is not None:
+            low, high = span
+            stop = b.intrinsic("smin", "i64", [high, b.i64(extent - left)])
+            with b.loop(low, stop, size) as loop:
+                loop.next = []
+                emit(size, loop.index)
+            if left:
+                with b.if_(b.icmp("eq", high, b.i64(extent))):
+                    emit(left, b.i64(extent - left))
+            return
         if extent // size == 1:
             emit(size, b.i64(0))
         elif extent > left:

@@ -12,7 +12,7 @@ from gradc.codegen import irregular, matmul
 from gradc.codegen.access import Access, identity, resolve
 from gradc.codegen.arrange import arrange
 from gradc.codegen.buffers import Request, plan
-from gradc.codegen.chunks import Scratch, chunked
+from gradc.codegen.chunks import Scratch, chunked, shared
 from gradc.codegen.collapse import collapse
 from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles, product
 from gradc.codegen.loops import (
@@ -252,24 +252,26 @@ class Lowering:
         if node.op.name == "debug_print":
             return [Print(node, types, operands)]
         if node.op.name == "matmul":
-            return [self._contract(step, index)]
+            return self._contract(step, index)
         nbytes = irregular.scratch_bytes(node.op.name, node.attrs, types)
         space = scratch(np.dtype(np.uint8), nbytes) if nbytes else None
         out = self.memory(node.id)
         return [Irregular(node, types, operands, out, space, node.id in self.in_place)]
 
-    def _contract(self, step: Single, index: int) -> Contract:
+    def _contract(self, step: Single, index: int) -> list[Stage]:
         node = step.node
         spec = product(self.graph, node)
         nbytes = matmul.scratch_bytes(spec, self.target)
         a, b = (self.memory(i) for i in node.operands)
         space = self.scratch(index, np.dtype(np.uint8), nbytes) if nbytes else None
         kind = matmul.strategy(spec, self.target)
-        if step.epilogue is None:
-            return Contract(spec, a, b, self.memory(node.id), space, kind)
 
         def scratch(dtype: np.dtype[Any], size: int) -> Buffer:
             return self.scratch(index, dtype, size)
+
+        if step.epilogue is None:
+            plain = Contract(spec, a, b, self.memory(node.id), space, kind)
+            return [*shared(plain, self.target, scratch)]
 
         def memory(id_: int) -> Buffer:
             return tile if id_ == node.id else self.memory(id_)
@@ -279,7 +281,8 @@ class Lowering:
         build = NestBuilder(self.graph, step.epilogue, reads, stored, memory, scratch, ROWS)
         held = self.memory(node.id) if node.id in stored else None
         value, nest, out = on_tiles(build.nest(), node, tile, held)
-        return Contract(spec, a, b, out, space, kind, value, nest)
+        fused = Contract(spec, a, b, out, space, kind, value, nest)
+        return [*shared(fused, self.target, scratch)]
 
     def _assemble(self, node: Node, scratch: Scratch) -> list[Stage]:
         """Nests that write the pieces of a concat, update_slice or embed to their places."""
@@ -329,6 +332,8 @@ class Lowering:
 def _with_buffers(thing: Any, place: dict[str, Buffer]) -> Any:
     """The same stage with the buffers' final places."""
     if isinstance(thing, Buffer):
+        if thing.kind == "part":
+            return replace(thing, offset=place[thing.name].offset)
         return thing if thing.kind == "private" else place[thing.name]
     if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
         return tuple(_with_buffers(x, place) for x in thing)

@@ -24,7 +24,7 @@ class Loops:
     """The loops of a nest: ``rows`` outside, ``inner`` for each row, once a sweep.
 
     The last inner loop goes ``lanes`` elements at a time; 1 where there is none. ``way`` is what
-    the lanes hold.
+    the lanes hold. If ``parallel``, threads share the first loop over rows out among them.
     """
 
     rows: tuple[int, ...]
@@ -32,8 +32,12 @@ class Loops:
     lanes: int
     sweeps: int
     way: Way = Way.SWEEP
+    parallel: bool = False
 
     def __str__(self) -> str:
+        return self._extents() + self.parallel * ", the first loop shared out among threads"
+
+    def _extents(self) -> str:
         rows = " × ".join(f"{d:,}" for d in self.rows)
         if not self.inner:
             if self.way is Way.ACROSS:

@@ -61,7 +61,7 @@ def test_a_matrix_product() -> None:
     product = stage.product
     assert product is not None and stage.loops is None
     assert (product.m, product.k, product.n, product.batch) == (30, 20, 10, 1)
-    assert product.runs_as == "kernel" and "fits in" in product.reason
+    assert product.runs_as == "kernel" and "no more than 4 times" in product.reason
     assert found.flops == 2 * 30 * 20 * 10
     moved = [(t.level, t.read, t.written) for t in stage.memory if t.level != "scratch"]
     assert moved == [("input", 8 * 600, 0), ("input", 8 * 200, 0), ("output", 0, 8 * 300)]
@@ -69,7 +69,10 @@ def test_a_matrix_product() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "runs_as", "reason"),
-    [((64, 1000, 1000), "blas", "is larger than"), ((4, 1000, 1000), "kernel", "so few rows")],
+    [
+        ((64, 2000, 2000), "blas", "is more than 4 times"),
+        ((4, 2000, 2000), "kernel", "so few rows"),
+    ],
 )
 def test_who_runs_large_products(shape: tuple[int, ...], runs_as: str, reason: str) -> None:
     m, k, n = shape

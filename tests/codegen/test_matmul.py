@@ -219,19 +219,19 @@ def test_every_target_has_assembly(name: str) -> None:
 
 
 def test_strategy_takes_blas_for_large_floats_only() -> None:
-    large = gemm("f8", 600, 600, 600)
+    large = gemm("f8", 1200, 1200, 1200)
     assert strategy(large, host()) == "blas"
     assert externals(large, host()) == ("dgemm",)
-    assert externals(gemm("f4", 900, 900, 900), host()) == ("sgemm",)
+    assert externals(gemm("f4", 1700, 1700, 1700), host()) == ("sgemm",)
     assert scratch_bytes(large, host()) == 0
-    assert strategy(gemm("i8", 600, 600, 600), host()) == "kernel"
+    assert strategy(gemm("i8", 1200, 1200, 1200), host()) == "kernel"
     assert strategy(gemm("f8", 64, 64, 64), host()) == "kernel"
     assert externals(gemm("f8", 64, 64, 64), host()) == ()
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
 def test_blas_is_called_in_every_form(dtype: str) -> None:
-    tiny = dataclasses.replace(host(), l2=64)  # everything else would be a kernel
+    tiny = dataclasses.replace(host(), l2=16)  # everything else would be a kernel
     specs = [gemm(dtype, 19, 11, 13, ta, tb, batch) for ta, tb in FORMS for batch in (1, 3)]
     assert {strategy(spec, tiny) for spec in specs} == {"blas"}
     library, functions = load(module(specs, tiny), len(specs))
@@ -331,7 +331,7 @@ def test_a_product_is_added_to_what_is_there(shape: tuple[int, int, int]) -> Non
 def test_blas_takes_no_epilogue() -> None:
     b = Builder(Module(host()), "f", "void", [("ptr", x) for x in ("a", "b", "c", "scratch")])
     with pytest.raises(ValueError, match="no epilogue"):
-        emit(b, gemm("f8", 600, 600, 600), *b.params, epilogue=lambda b, tile: None)
+        emit(b, gemm("f8", 1200, 1200, 1200), *b.params, epilogue=lambda b, tile: None)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pages are protected with mprotect")

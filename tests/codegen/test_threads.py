@@ -102,6 +102,50 @@ def test_equal_bits_for_any_number_of_threads(name: str) -> None:
     np.testing.assert_allclose(gradient, expected, rtol=1e3 * rtol, atol=rtol)
 
 
+PRODUCTS = [
+    (512, 512, 512), (1024, 64, 257), (1024, 256, 16), (3000, 300, 10), (300, 1073, 10),
+    (5, 700, 900), (900, 700, 5), (256, 784, 250), (37, 1300, 411), (700, 1030, 15), (130, 2, 9000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("m, k, n", PRODUCTS)
+def test_products_are_cut(m: int, k: int, n: int, dtype: type) -> None:
+    for flip_a in (False, True):
+        for flip_b in (False, True):
+            a = normal(*((k, m) if flip_a else (m, k))).astype(dtype)
+            b = normal(*((n, k) if flip_b else (k, n))).astype(dtype)
+
+            @gradc.compile
+            def product(a: Any, b: Any, fa: bool = flip_a, fb: bool = flip_b) -> Any:
+                return (a.T if fa else a) @ (b.T if fb else b)
+
+            results = []
+            for count in (1, 2, 5):
+                gradc.set_num_threads(count)
+                results.append(product(a, b))
+            assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
+            left, right = (x.astype(np.float64) for x in (a, b))
+            exact = (left.T if flip_a else left) @ (right.T if flip_b else right)
+            bound = np.finfo(dtype).eps * np.sqrt(k) * 4
+            np.testing.assert_allclose(results[0], exact, rtol=0, atol=bound * np.max(abs(exact)))
+    assert " parallel in " in product.ir(a, b, stage="loops")
+
+
+@pytest.mark.parametrize("shape", [(8, 64, 64, 64), (9, 130, 70, 33), (4, 256, 64, 250)])
+def test_batches_of_products_are_cut(shape: tuple[int, int, int, int]) -> None:
+    batch, m, k, n = shape
+    a, b = normal(batch, m, k), normal(batch, k, n)
+    product = gradc.compile(lambda a, b: a @ b)
+    results = []
+    for count in (1, 2, 5):
+        gradc.set_num_threads(count)
+        results.append(product(a, b))
+    assert results[0].tobytes() == results[1].tobytes() == results[2].tobytes()
+    np.testing.assert_allclose(results[0], a @ b, rtol=1e-12, atol=1e-12)
+    assert " parallel in " in product.ir(a, b, stage="loops")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_long_nests_are_cut(name: str) -> None:
     function, arguments = CASES[name]
