@@ -24,6 +24,10 @@ from gradc.codegen.structure import Record, Structure
 #: Workspaces of up to this many bytes lie on the stack, well within one page of it.
 STACK_WORKSPACE = 2048
 
+#: Workspaces of more bytes are given back after each call: to touch fresh pages costs a
+#: few milliseconds then, hundredths of what such a call takes.
+KEPT_WORKSPACE = 32 << 20
+
 
 @dataclass(frozen=True)
 class ResultSpec:
@@ -186,8 +190,8 @@ class _Emitter:
         if size <= STACK_WORKSPACE:
             workspace = b.alloca("i8", size, align=64) if size else NULL
             return self.call_kernel(kernel, inputs, outputs, workspace)
-        slot = f"ptr @{self.name}_workspace"
-        taken = b.op("ptr", f"atomicrmw xchg {slot}, ptr null acq_rel")
+        slot, kept = f"ptr @{self.name}_workspace", size <= KEPT_WORKSPACE
+        taken = b.op("ptr", f"atomicrmw xchg {slot}, ptr null acq_rel") if kept else NULL
         before = b.block
         b.cond_br(b.icmp("eq", taken, NULL), "make", "made")
         b.place("make")
@@ -202,7 +206,7 @@ class _Emitter:
         beyond = b.cast("ptrtoint", b.gep(raw, "i8", b.i64(63)), "i64")
         workspace = b.cast("inttoptr", b.and_(beyond, b.i64(-64)), "ptr")
         status = self.call_kernel(kernel, inputs, outputs, workspace)
-        displaced = b.op("ptr", f"atomicrmw xchg {slot}, {raw} acq_rel")
+        displaced = b.op("ptr", f"atomicrmw xchg {slot}, {raw} acq_rel") if kept else raw
         with b.if_(b.icmp("ne", displaced, NULL)):
             b.call_pointer("void", b.external("PyMem_RawFree"), [displaced])
         return status

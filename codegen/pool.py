@@ -36,6 +36,9 @@ SLOT = 128
 #: how often a thread looks for work before it sleeps; a pause is some 40 ns or less
 SPINS = 1000
 
+#: bytes of scratch that a thread keeps for the next job; more are given back
+KEPT = 4 << 20
+
 #: microseconds that a caller sleeps between two looks at a thread that keeps it waiting
 NAP = 50
 
@@ -183,7 +186,11 @@ def _emit_worker(module: Module) -> None:
     b.call("void", "work", [job, b.cast("inttoptr", b.and_(beyond, b.i64(-64)), "ptr")])
     b.br("finished")
     b.place("finished")
-    b.turns(state, _AT_WORK, _IDLE)  # not over a request to stop
+    with b.if_(b.icmp("sgt", b.load(capacity, "i64", 8), b.i64(KEPT))):
+        b.void("PyMem_RawFree", b.load(room, "ptr", 8))
+        b.store(_NULL, room, 8)
+        b.store(b.i64(0), capacity, 8)
+    b.turns(state, _AT_WORK, _IDLE)
     b.br("look")
 
     b.place("stop")

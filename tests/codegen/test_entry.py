@@ -21,7 +21,13 @@ import pytest
 
 from gradc.codegen import cpython
 from gradc.codegen.callable import Entry, Hooks, load_entry
-from gradc.codegen.entry import STACK_WORKSPACE, EntrySpec, ResultSpec, emit_entry
+from gradc.codegen.entry import (
+    KEPT_WORKSPACE,
+    STACK_WORKSPACE,
+    EntrySpec,
+    ResultSpec,
+    emit_entry,
+)
 from gradc.codegen.guards import ArgSpec
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.structure import Record
@@ -566,6 +572,19 @@ def test_workspace_goes_with_the_entry() -> None:
         assert size <= held < 2 * size
         del f
         assert tracemalloc.get_traced_memory()[0] < size
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_large_workspace_is_given_back() -> None:
+    size = KEPT_WORKSPACE + 1
+    f = compiled(EntrySpec((), ResultSpec((), None), size), nothing).builtin("f")
+    tracemalloc.start()
+    try:
+        f()
+        f()
+        held, peak = tracemalloc.get_traced_memory()
+        assert held < 100_000 and size <= peak < 2 * size
     finally:
         tracemalloc.stop()
 
