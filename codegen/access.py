@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gradc.codegen.loops import Affine, Guard
 from gradc.ir.graph import Builder, Graph, Node
@@ -33,6 +34,7 @@ class Access:
         return Affine(offset, tuple(coefficients))
 
 
+@lru_cache(maxsize=64)
 def identity(rank: int) -> tuple[Affine, ...]:
     """Every axis is itself."""
     return tuple(
@@ -47,6 +49,8 @@ def only_ones_differ(a: Shape, b: Shape) -> bool:
 
 def is_view(graph: Graph | Builder, node: Node) -> bool:
     """Whether readers see through a node."""
+    if node.op.family == "elementwise":
+        return False
     if node.op.name in ("broadcast", "transpose", "slice"):
         return True
     if node.op.name == "embed":
@@ -61,6 +65,8 @@ def resolve(graph: Graph, id_: int, dims: Sequence[Affine], rank: int) -> Access
 
     ``rank`` is the number of axes of the reader (the length of coefficient vectors).
     """
+    if not is_view(graph, graph.nodes[id_]):
+        return Access(id_, rank, tuple(dims))
     at = list(dims)
     guards: list[Guard] = []
     zero = Affine(0, (0,) * rank)

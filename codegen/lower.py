@@ -71,6 +71,10 @@ class NestBuilder:
         self.phase_of: dict[int, int] = {}
         self.kept: dict[int, tuple[Buffer, Affine]] = {}  # values for later phases of the row
         self.next_value = len(graph.nodes)
+        self.sources = {
+            id_: [r.source for r in reads(m.node) if r.source in group.members]
+            for id_, m in group.members.items()
+        }
         self.row: list[list[Statement]] = []
         self.row_loaded: dict[Any, int] = {}
 
@@ -103,8 +107,7 @@ class NestBuilder:
     # -- phases --------------------------------------------------------------------------------
 
     def _inside(self, member: Member) -> list[int]:
-        found = [r.source for r in self.reads(member.node)]
-        return [i for i in found if i in self.group.members]
+        return self.sources[member.node.id]
 
     def _finished(self, member: Member) -> bool:
         """Whether a reduction covers all inner loops, so that it is done with the row's phase."""

@@ -18,6 +18,7 @@ from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles, product
 from gradc.codegen.loops import (
     Affine,
     Buffer,
+    Compute,
     Contract,
     Fill,
     Guard,
@@ -28,6 +29,7 @@ from gradc.codegen.loops import (
     Nest,
     Phase,
     Print,
+    Reduce,
     Stage,
     Statement,
     Store,
@@ -331,10 +333,14 @@ class Lowering:
 
 def _with_buffers(thing: Any, place: dict[str, Buffer]) -> Any:
     """The same stage with the buffers' final places."""
+    if isinstance(thing, (Compute, Literal, Reduce)):  # most of a program, and none has a buffer
+        return thing
     if isinstance(thing, Buffer):
         if thing.kind == "part":
             return replace(thing, offset=place[thing.name].offset)
         return thing if thing.kind == "private" else place[thing.name]
+    if isinstance(thing, Load):
+        return Load(thing.value, _with_buffers(thing.buffer, place), thing.index, thing.guards)
     if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
         return tuple(_with_buffers(x, place) for x in thing)
     if type(thing).__module__ == Nest.__module__ and not isinstance(thing, Affine):

@@ -9,6 +9,7 @@ order in which they were opened, so no cycle can arise.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,8 +111,6 @@ class Single:
 
 Step = Group | Single
 
-_OPAQUE = Refusal(Reason.OPAQUE)
-
 
 class Scheduler:
     """Builds the steps of a graph and answers where each value comes from."""
@@ -122,6 +121,8 @@ class Scheduler:
         self.home: dict[int, int] = {}  # node -> step
         self.origins: list[Origin] = []  # of the steps
         self._reads: dict[int, list[Access]] = {}
+        #: by domain, the groups that have room for more, in order
+        self._room: dict[Shape, list[int]] = {}
 
     def run(self) -> list[Step]:
         """The steps of the graph, in an order that can run."""
@@ -192,36 +193,43 @@ class Scheduler:
             source = self.root(node.operands[0])
             earliest = max(earliest, self._ready(source))
         start = max(latest, earliest, 0)
-        first: Refusal | None = None
-        last: Refusal | None = None
-        for index in range(start, len(self.steps)):
-            step = self.steps[index]
-            if isinstance(step, Group):
-                found = self._fits(step, index, node, domain, reads)
-                if isinstance(found, Member):
-                    step.members[node.id] = found
-                    self.home[node.id] = index
-                    return
-                last = found
-            else:
-                last = _OPAQUE
-            first = first or last
+        room = self._room.setdefault(domain, [])
+        # Past what it reads, a node can only join a group of its own domain that is not full.
+        after = room[bisect.bisect_right(room, start) :]
+        reachable = range(start, len(self.steps))
+        for index in (*reachable[:1], *after):
+            found = self._fits(index, node, domain, reads)
+            if isinstance(found, Member):
+                self._add(found, index)
+                return
         refused = []
         if earliest > max(latest, 0):
             refused.append((earliest - 1, Refusal(Reason.MEMORY)))
-        if first is not None and last is not None:
-            refused.append((start, first))
-            if start < len(self.steps) - 1:
-                refused.append((len(self.steps) - 1, last))
+        for index in dict.fromkeys((*reachable[:1], *reachable[-1:])):
+            found = self._fits(index, node, domain, reads)
+            assert isinstance(found, Refusal)
+            refused.append((index, found))
         reduced = _reduced(node)
         group = Group(domain, _splits(len(domain), reduced))
-        group.members[node.id] = Member(node, tuple(range(len(domain))), False, reduced)
         self._place(group, Origin(node.id, tuple(refused)))
+        room.append(len(self.steps) - 1)
+        self._add(Member(node, tuple(range(len(domain))), False, reduced), room[-1])
+
+    def _add(self, member: Member, index: int) -> None:
+        group = self.steps[index]
+        assert isinstance(group, Group)
+        group.members[member.node.id] = member
+        self.home[member.node.id] = index
+        if len(group.members) >= LARGEST:
+            self._room[group.domain].remove(index)
 
     def _fits(
-        self, group: Group, index: int, node: Node, domain: Shape, reads: Sequence[Access]
+        self, index: int, node: Node, domain: Shape, reads: Sequence[Access]
     ) -> Member | Refusal:
         """The membership of a node in a group, whose splits are narrowed; or why it has none."""
+        group = self.steps[index]
+        if isinstance(group, Single):
+            return Refusal(Reason.OPAQUE)
         if len(group.members) >= LARGEST:
             return Refusal(Reason.SIZE)
         inside = [r for r in reads if self.home.get(r.source) == index]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gradc import scan
+from gradc.collector import AT_REST
 from gradc.config import settings
 from gradc.errors import IndexingError
 from gradc.ir import interp
@@ -154,7 +155,8 @@ class Dispatcher:
             return static_value(call.leaves[leaf])
 
         try:
-            lowered = lower(self.function, call.tree, types, names, demand)
+            with AT_REST:
+                lowered = lower(self.function, call.tree, types, names, demand)
         except Exception as error:
             for note in self._notes(Signature(call.tree, tuple(types), names)):
                 error.add_note(note)

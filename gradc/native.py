@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from gradc.collector import AT_REST
 from gradc.errors import GradcError, IndexingError
 from gradc.fingerprint import key
 from gradc.ir.graph import Graph
@@ -157,7 +158,8 @@ def stored(name: str | None, make: Callable[[], Code]) -> Code:
     packed = cache.read(name) if name else None
     if packed is not None:
         return unpack(packed)
-    code = make()
+    with AT_REST:
+        code = make()
     if name:
         cache.write(name, code.pack())
     return code

@@ -13,8 +13,7 @@ differentiates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -209,15 +208,9 @@ class Builder:
         """A handle on a node."""
         return Value(self, self.nodes[id_])
 
-    @contextmanager
-    def marked(self, role: Role, locs: tuple[Loc, ...]) -> Iterator[None]:
+    def marked(self, role: Role, locs: tuple[Loc, ...]) -> Marked:
         """Give the nodes made inside this role and these source lines."""
-        before = self.role, self.locate
-        self.role, self.locate = role, lambda: locs
-        try:
-            yield
-        finally:
-            self.role, self.locate = before
+        return Marked(self, role, locs)
 
     def build(self, outputs: Sequence[Value], name: str | None = None) -> Graph:
         """Freeze what has been built."""
@@ -245,6 +238,25 @@ class Builder:
                         node.op, [values[i] for i in node.operands], **node.attrs
                     )
         return [values[i] for i in graph.outputs]
+
+
+class Marked:
+    """A role and source lines for the nodes made inside (:meth:`Builder.marked`)."""
+
+    __slots__ = ("before", "builder", "locs", "role")
+
+    def __init__(self, builder: Builder, role: Role, locs: tuple[Loc, ...]) -> None:
+        self.builder = builder
+        self.role = role
+        self.locs = locs
+
+    def __enter__(self) -> None:
+        builder, locs = self.builder, self.locs
+        self.before = builder.role, builder.locate
+        builder.role, builder.locate = self.role, lambda: locs
+
+    def __exit__(self, *error: object) -> None:
+        self.builder.role, self.builder.locate = self.before
 
 
 class Value:
