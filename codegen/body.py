@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,8 @@ class Body:
         self.axis = axis
         self.mask = mask
         self.rows = rows
+        #: of guards that are the same for all lanes: whether they hold, known from before
+        self.conditions: dict[tuple[Guard, ...], Val] = {}
         self.s = VectorScalar(place.builder, lanes)
         self.accumulators: dict[int, Val] = {}
 
@@ -137,35 +140,34 @@ class Body:
         text = ", ".join(f"i64 {k * step}" for k in range(self.lanes))
         return b.add(first, Val(f"<{text}>", first.ty))
 
-    def _guard(self, guards: Sequence[Guard]) -> tuple[Val | None, Val | None]:
-        """(condition common to all lanes, condition lane by lane)."""
+    def condition(self, guards: Sequence[Guard]) -> Val:
+        """Whether guards hold that are the same for all lanes; an i1."""
         b = self.b
-        common: Val | None = None
-        each: Val | None = None
-        for guard in guards:
-            moving = self.lanes > 1 and self._step(guard.index) != 0
-            index = self._lanes_of(guard.index) if moving else self._index(guard.index)
-            bound = b.const(guard.extent, index.ty)
-            inside = b.icmp("ult", index, bound)
-            if moving:
-                each = inside if each is None else b.and_(each, inside)
-            else:
-                common = inside if common is None else b.and_(common, inside)
-        return common, each
+        return functools.reduce(
+            b.and_,
+            (b.icmp("ult", self._index(g.index), b.i64(g.extent)) for g in guards),
+        )
 
     # -- memory --------------------------------------------------------------------------------
 
     def loaded(self, load: Load) -> Lane:
         """A load; where a guard fails the value is zero and no memory is touched."""
-        common, each = self._guard(load.guards)
-        if each is None and (self.lanes == 1 or not self._step(load.index)):
-            return self._alike(load.buffer, load.index, common)
+        b = self.b
+        moving = [g for g in load.guards if self.lanes > 1 and self._step(g.index)]
+        fixed = tuple(g for g in load.guards if g not in moving)
+        if not moving and (self.lanes == 1 or not self._step(load.index)):
+            return self._alike(load.buffer, load.index, self.condition(fixed) if fixed else None)
         mask = self.mask
-        if each is not None:
-            mask = each if mask is None else self.b.and_(mask, each)
-        if common is not None:
-            wide = self.b.splat(common, self.lanes)
-            mask = wide if mask is None else self.b.and_(mask, wide)
+        if fixed:
+            wide = self.conditions.get(fixed) or b.splat(self.condition(fixed), self.lanes)
+            mask = wide if mask is None else b.and_(mask, wide)
+        for guard in moving:
+            index = self._lanes_of(guard.index)
+            inside = b.icmp("ult", index, b.const(guard.extent, index.ty))
+            mask = inside if mask is None else b.and_(mask, inside)
+        if mask is not None and not any(load.index.coefficients):
+            value, dtype = self._alike(load.buffer, load.index, None)
+            return Lane(b.select(mask, value, self.s.number(0, dtype).val), dtype)
         return self._read(load.buffer, load.index, mask)
 
     def _alike(self, buffer: Buffer, index: Affine, only: Val | None) -> Lane:

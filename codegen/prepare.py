@@ -8,6 +8,7 @@ would otherwise be a view, an input or a constant.
 from __future__ import annotations
 
 from gradc.codegen.access import is_view
+from gradc.codegen.sink import sink
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value
 from gradc.ir.ops.contraction import matmul_dims
@@ -30,6 +31,7 @@ def prepare(graph: Graph) -> Graph:
 
     An output may come out in another shape: the same elements in the same order.
     """
+    graph = sink(graph)
     builder = Builder(graph.name)
     values: dict[int, Value] = {}
     copies: dict[int, Value] = {}

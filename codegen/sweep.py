@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from gradc.codegen.accumulate import CHUNKS
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import first_lanes
 from gradc.codegen.llvm import Val, vector
-from gradc.codegen.loops import Affine, Compute, Load, Nest, Phase, Reduce, cost, flops_of, uses
+from gradc.codegen.loops import (
+    Accumulate,
+    Affine,
+    Compute,
+    Guard,
+    Load,
+    Nest,
+    Phase,
+    Reduce,
+    Statement,
+    cost,
+    flops_of,
+    uses,
+)
 from gradc.codegen.scalars import Lane, broadcast, register_type
 from gradc.codegen.sums import combine, reduction_identity, two_sum
 
@@ -17,6 +31,14 @@ from gradc.codegen.sums import combine, reduction_identity, two_sum
 BLOCK = 64
 #: bytes of a buffer that is not in the nearer caches
 FAR = 1 << 19
+
+
+class _Run(NamedTuple):
+    """Statements of a part of the loop, and what was computed for them before it."""
+
+    body: Sequence[Statement]
+    outside: dict[int, Lane]
+    conditions: dict[tuple[Guard, ...], Val]
 
 
 class Sweep:
@@ -88,35 +110,79 @@ class Sweep:
         return out
 
     def last(self, indices: dict[int, Val]) -> list[Val]:
-        """The innermost loop: blocks of full vectors, then a masked tail."""
-        b, lanes = self.b, self.lanes
-        main = self.extent // lanes * lanes
-        tail = self.extent - main
-        outside = self._outside(indices)
-        totals = self.identities()
+        """The innermost loop; what lies between the edges of padded reads goes unguarded."""
+        low, high = self._between()
+        if low == 0 and high == self.extent:
+            return self._stretch(indices, self.phase.body, 0, self.extent, self.identities())
+        body = tuple(self._unguarded(s) for s in self.phase.body)
+        high = low + (high - low) // self.lanes * self.lanes
+        totals = self._stretch(indices, self.phase.body, 0, low, self.identities())
+        totals = self._stretch(indices, body, low, high, totals)
+        return self._stretch(indices, self.phase.body, high, self.extent, totals)
+
+    def _between(self) -> tuple[int, int]:
+        """Where all guards hold that are of the innermost loop alone; all of it if that is short.
+
+        Accumulators in registers are those of whole vectors from the loop's begin.
+        """
+        low, high = 0, self.extent
+        for s in self.phase.body:
+            for guard in s.guards if isinstance(s, Load) else ():
+                if self._along(guard):
+                    low = max(low, -guard.index.offset)
+                    high = min(high, guard.extent - guard.index.offset)
+        kept = self.place.accumulators
+        fixed = any(isinstance(s, Accumulate) and kept.in_registers(s) for s in self.phase.body)
+        if high - low < CHUNKS * self.lanes or fixed:
+            return 0, self.extent
+        return low, high
+
+    def _along(self, guard: Guard) -> bool:
+        """Whether a guard is of the innermost loop alone, step by step."""
+        return all(c == (k == self.axis) for k, c in enumerate(guard.index.coefficients))
+
+    def _unguarded(self, statement: Statement) -> Statement:
+        if not isinstance(statement, Load):
+            return statement
+        return replace(statement, guards=tuple(g for g in statement.guards if not self._along(g)))
+
+    def _stretch(
+        self,
+        indices: dict[int, Val],
+        body: Sequence[Statement],
+        first: int,
+        stop: int,
+        totals: list[Val],
+    ) -> list[Val]:
+        """A part of the innermost loop: blocks of full vectors, then a masked tail."""
+        if first == stop:
+            return totals
+        b, lanes, fresh = self.b, self.lanes, first == 0
+        main = first + (stop - first) // lanes * lanes
+        run = _Run(body, self._outside(indices, body), self._conditions(indices, body))
         step = lanes * self.unroll
         long = BLOCK * step
         sums = any(s.kind == "sum" and s.dtype.kind == "f" for s in self.reduces)
-        done = 0
-        if main and sums and main > 2 * long:
-            done = main // long * long
+        done = first
+        if sums and main - first > 2 * long:
+            done += (main - first) // long * long
             lost = [b.const(0, v.ty) for v in totals]
-            with b.loop(b.i64(0), b.i64(done), long, [*totals, *lost]) as loop:
+            with b.loop(b.i64(first), b.i64(done), long, [*totals, *lost]) as loop:
                 end = b.add(loop.index, b.i64(long))
-                part = self._vectors(indices, outside, loop.index, end, self.unroll)
+                part = self._vectors(indices, run, loop.index, end, self.unroll)
                 count = len(totals)
                 loop.next = self._merge(loop.carried[:count], loop.carried[count:], part)
-            totals = self._close(loop.results)
-        if main - done >= step and main > CHUNKS * lanes:
-            stop = done + (main - done) // step * step
-            part = self._vectors(indices, outside, b.i64(done), b.i64(stop), self.unroll)
-            totals = self._combined(totals, part) if done else part
-            done = stop
+            totals, fresh = self._close(loop.results), False
+        if main - done >= step and main - first > CHUNKS * lanes:
+            most = done + (main - done) // step * step
+            part = self._vectors(indices, run, b.i64(done), b.i64(most), self.unroll)
+            totals = part if fresh else self._combined(totals, part)
+            done = most
         for at in range(done, main, lanes):
-            totals = self._body(indices, outside, b.i64(at), totals, None)
-        if tail:
-            mask = first_lanes(tail, lanes)
-            totals = self._body(indices, outside, b.i64(main), totals, mask)
+            totals = self._body(indices, run, b.i64(at), totals, None)
+        if main < stop:
+            mask = first_lanes(stop - main, lanes)
+            totals = self._body(indices, run, b.i64(main), totals, mask)
         return totals
 
     def _combined(self, totals: list[Val], part: list[Val]) -> list[Val]:
@@ -125,24 +191,39 @@ class Sweep:
             for s, t, p in zip(self.reduces, totals, part, strict=True)
         ]
 
-    def _outside(self, indices: dict[int, Val]) -> dict[int, Lane]:
+    def _outside(
+        self, indices: dict[int, Val], body: Sequence[Statement]
+    ) -> dict[int, Lane]:
         """Loads that the innermost loop does not move, and the row's values, in every lane."""
         hoisted = Layered(self.scope.values)
-        used = {v for s in self.phase.body for v in uses(s)}
+        used = {v for s in body for v in uses(s)}
         for value in sorted(used & self.scope.values.keys()):
             hoisted[value] = broadcast(self.b, self.scope.values[value], self.lanes)
         one = Body(self.place, Scope(hoisted, dict(indices)), 1, None, None)
         one.values = hoisted
-        for s in self.phase.body:
+        for s in body:
             if isinstance(s, Load) and not _moves(s, self.axis):
                 lane = one.loaded(s)
                 hoisted[s.value] = broadcast(self.b, lane, self.lanes)
         return hoisted
 
+    def _conditions(
+        self, indices: dict[int, Val], body: Sequence[Statement]
+    ) -> dict[tuple[Guard, ...], Val]:
+        """Of guards that the innermost loop does not move: whether they hold, in every lane."""
+        out: dict[tuple[Guard, ...], Val] = {}
+        one = Body(self.place, Scope({}, dict(indices)), 1, None, None)
+        for s in body:
+            if isinstance(s, Load) and _moves(s, self.axis):
+                fixed = tuple(g for g in s.guards if not g.index.coefficients[self.axis])
+                if fixed and fixed not in out:
+                    out[fixed] = self.b.splat(one.condition(fixed), self.lanes)
+        return out
+
     def _vectors(
         self,
         indices: dict[int, Val],
-        outside: dict[int, Lane],
+        run: _Run,
         start: Val,
         stop: Val,
         unroll: int,
@@ -155,7 +236,7 @@ class Sweep:
             for k in range(unroll):
                 at = b.add(loop.index, b.i64(k * self.lanes)) if k else loop.index
                 mine = loop.carried[k * count : (k + 1) * count]
-                out.extend(self._body(indices, outside, at, mine, None))
+                out.extend(self._body(indices, run, at, mine, None))
             loop.next = out
         parts = [loop.results[k * count : (k + 1) * count] for k in range(unroll)]
         while len(parts) > 1:
@@ -167,16 +248,17 @@ class Sweep:
     def _body(
         self,
         indices: dict[int, Val],
-        outside: dict[int, Lane],
+        run: _Run,
         at: Val,
         carried: list[Val],
         mask: Val | None,
     ) -> list[Val]:
-        scope = Scope(Layered(outside), {**indices, self.axis: at})
+        scope = Scope(Layered(run.outside), {**indices, self.axis: at})
         body = Body(self.place, scope, self.lanes, self.axis, mask)
+        body.conditions = run.conditions
         body.accumulators = {s.result: v for s, v in zip(self.reduces, carried, strict=True)}
-        for statement in self.phase.body:
-            if not (isinstance(statement, Load) and statement.value in outside):
+        for statement in run.body:
+            if not (isinstance(statement, Load) and statement.value in run.outside):
                 body.run(statement)
         for load in self.ahead if mask is None else ():
             body.prefetch(load)
