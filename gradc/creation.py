@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,14 @@ def _in_math() -> Iterator[tuple[Any, Any]]:
             yield original, _wrapper(original, handlers.mathematics)
 
 
+def _in_special() -> Iterator[tuple[Any, Any]]:
+    module = sys.modules["scipy.special"]
+    for name in module.__all__:
+        original = module.__dict__[name]
+        if isinstance(original, FunctionType):
+            yield original, _wrapper(original, handlers.special)
+
+
 def _user_modules() -> Iterator[dict[str, Any]]:
     """The namespaces of the loaded modules that may hold names of NumPy's."""
     for name, module in list(sys.modules.items()):
@@ -114,6 +123,8 @@ class _Installation:
         self.replaced: list[tuple[dict[str, Any], str, Any, Any]] = []
         #: original, wrapper
         self.wrappers: list[tuple[Any, Any]] = []
+        #: whether those of ``scipy.special`` are among them
+        self.special = False
         #: id of an original -> its wrapper
         self.by_original: dict[int, Any] = {}
         #: id of a wrapper -> its original
@@ -128,6 +139,17 @@ class _Installation:
     def make(self) -> None:
         for source in (_in_numpy, _in_random, _in_math):
             self.wrappers += source()
+        self.index()
+
+    def make_special(self) -> None:
+        """Wrap functions of SciPy's, once it has been imported."""
+        self.wrappers += _in_special()
+        self.lookups.add(sys.modules["scipy.special"])
+        self.scanned.clear()
+        self.special = True
+        self.index()
+
+    def index(self) -> None:
         self.by_original.update((id(original), wrapper) for original, wrapper in self.wrappers)
         self.by_wrapper.update((id(wrapper), original) for original, wrapper in self.wrappers)
 
@@ -136,6 +158,8 @@ class _Installation:
             if not self.wrappers:
                 self.make()
             if self.traces == 0:
+                if not self.special and "scipy.special" in sys.modules:
+                    self.make_special()
                 self.lookups.enter()
                 self.modules = set(sys.modules)
             self.traces += 1

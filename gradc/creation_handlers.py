@@ -14,9 +14,10 @@ from gradc.ir import ops
 from gradc.ir.types import F64, SHORT
 from gradc.numpy_api.creating import _like, array_of
 from gradc.numpy_api.creating import astype as convert_to
-from gradc.numpy_api.dispatch import call, has_tracers, plain, tracers_in
+from gradc.numpy_api.dispatch import call, evaluate, has_tracers, plain, tracers_in
 from gradc.numpy_api.methods_of_ufuncs import elementwise
 from gradc.numpy_api.shaping import atleast_1d
+from gradc.numpy_api.special import FUNCTIONS as SPECIAL
 from gradc.numpy_api.values import as_tracer, is_traced, to_value, type_of
 from gradc.tracer import Tracer, constant, describe, fresh
 
@@ -178,6 +179,23 @@ def concatenator(original: Any, columns: bool, key: Any) -> Any:
     return np.concatenate(parts, axis=-1 if columns else 0)
 
 
+def special(original: Any, args: Args, kwargs: Kwargs) -> Any:
+    """A function of ``scipy.special`` that is no ufunc."""
+    given = list(tracers_in(args, kwargs))
+    if not given:
+        return original(*args, **kwargs)
+    if all(t.is_constant for t in given):
+        return evaluate(original, args, kwargs)
+    name = original.__name__
+    if name in SPECIAL:
+        return SPECIAL[name](*args, **kwargs)
+    if all(t.dtype.kind in "iu" and not t.shape for t in given):  # sizes and orders
+        return original(*plain(args), **plain(kwargs))
+    raise UnsupportedError(
+        f"scipy.special.{name} is not supported on traced values", types=map(describe, given),
+        remedy="write it with functions that gradc has, or compute it outside")
+
+
 # -- math ----------------------------------------------------------------------------------------
 
 _UFUNC_OF = {
@@ -189,6 +207,7 @@ _UFUNC_OF = {
     "copysign": np.copysign, "degrees": np.degrees, "radians": np.radians, "isnan": np.isnan,
     "isinf": np.isinf, "isfinite": np.isfinite,
 }  # fmt: skip
+_OP_OF = {"erf": ops.erf, "erfc": ops.erfc, "lgamma": ops.lgamma}
 _OF_INTEGERS = frozenset("factorial comb perm gcd lcm isqrt".split())
 _TO_INTEGER = {"floor": np.floor, "ceil": np.ceil, "trunc": np.trunc}
 
@@ -226,6 +245,8 @@ def mathematics(original: Any, args: Args, kwargs: Kwargs) -> Any:
     numbers = [_number(x) for x in args]
     if name in _UFUNC_OF:
         return _apply(_UFUNC_OF[name], *numbers)
+    if name in _OP_OF:
+        return fresh(_OP_OF[name](numbers[0].value), weak=True)
     if name == "log":
         logs = [_apply(np.log, x) if isinstance(x, Tracer) else math.log(x) for x in numbers]
         return logs[0] if len(logs) == 1 else logs[0] / logs[1]
@@ -234,7 +255,8 @@ def mathematics(original: Any, args: Args, kwargs: Kwargs) -> Any:
         return fresh(ops.convert(whole.value, dtype=np.dtype(np.int64)), weak=True)
     raise UnsupportedError(
         f"math.{name} is not supported on traced values", types=map(describe, given),
-        remedy="write it with functions that gradc has, or compute it outside")
+        remedy="math.exp(math.lgamma(x)) for x > 0" if name == "gamma" else
+        "write it with functions that gradc has, or compute it outside")
 
 
 def _is_sequence(x: Any) -> bool:

@@ -58,9 +58,16 @@ class Lookups:
         instead: Mapping[int, Any],
         active: Callable[[], object],
     ) -> None:
-        self._classes = [
-            (module, type(module), _watching(type(module), instead, active)) for module in modules
-        ]
+        self._instead, self._active = instead, active
+        self._classes: list[tuple[ModuleType, type[ModuleType], type[ModuleType]]] = []
+        for module in modules:
+            self.add(module)
+
+    def add(self, module: ModuleType) -> None:
+        """Watch one more module, from the next :meth:`enter` on."""
+        kind = type(module)
+        watching = _watching(kind, self._instead, self._active)
+        self._classes.append((module, kind, watching))
 
     def enter(self) -> None:
         """Watch the lookups from now on, until :meth:`leave`."""

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 
 from gradc.codegen.llvm import Builder, Val
 from gradc.codegen.vecmath import (
+    error,
     exponential,
+    gamma,
     hyperbolic,
     inverse_trigonometric,
     logarithm,
@@ -51,6 +53,12 @@ _EMITTERS: dict[str, Callable[..., Vec]] = {
     "hypot": power.hypot,
     "sqrt": power.sqrt,
     "fmod": remainder.fmod,
+    "erf": error.erf,
+    "erfc": error.erfc,
+    "gaussian": error.gaussian,
+    "lgamma": gamma.lgamma,
+    "digamma": gamma.digamma,
+    "trigamma": gamma.trigamma,
 }
 
 #: The functions that :func:`emit` knows.

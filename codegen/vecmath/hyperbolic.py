@@ -29,8 +29,10 @@ TANH_UNDER = {
     "double": (1.0, 0.46422164037348296, 0.02451339343909713, 0.000254180476145707),
     "float": (1.0, 0.4560153, 0.02055219),
 }
-# Up to it e^2x does not overflow; beyond it the slope of tanh is 0.
-TANH_RANGE = {"double": 354.0, "float": 44.0}
+# Beyond it the slope of tanh is 0; from half of it on e^2x + 1 = e^2x.
+TANH_RANGE = {"double": 374.0, "float": 53.0}
+# Where e^2x could overflow it is divided by this power of two.
+TANH_SCALE = 64.0
 
 
 def tanh_sech2(x: Vec) -> tuple[Vec, Vec]:
@@ -45,16 +47,18 @@ def tanh_sech2(x: Vec) -> tuple[Vec, Vec]:
     z = a * a
     over, under = horner(z, x.pick(TANH_OVER)), horner(z, x.pick(TANH_UNDER))
     _, r, low, t = reduce_ln2(a + a, x.format.bias)
-    power = power_of_two(t)
-    e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + 1.0)  # rounded once
+    far = a.gt(x.pick(TANH_RANGE) / 2)
+    power = power_of_two(t - choose(far, TANH_SCALE, 0.0, x))
+    one = choose(far, 0.0, 1.0, x)
+    e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + one)  # rounded once
     small = a.lt(0.973)
     quotient = where(small, over, 1.0) / where(small, under, e_plus_1)
-    inner = fma(where(small, z, 1.0), quotient, choose(small, -1.0 / 3.0, 0.0, x))
+    beside_1 = where(far, 0.0, quotient)
+    inner = fma(where(small, z, 1.0), beside_1, choose(small, -1.0 / 3.0, 0.0, x))
     y = fma(where(small, a * z, -2.0), inner, where(small, a, 1.0))
     less = where(small, 1.0 - y, quotient * 4.0)
-    slope = less * (1.0 + where(small, y, -quotient))
-    vanished = a.ge(x.pick(TANH_RANGE))
-    return y.copysign(x), where(vanished, 0.0, slope)
+    slope = less * (1.0 + where(small, y, -beside_1)) * choose(far, 2.0**-TANH_SCALE, 1.0, x)
+    return y.copysign(x), slope
 
 
 def tanh(x: Vec) -> Vec:

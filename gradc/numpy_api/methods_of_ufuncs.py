@@ -20,6 +20,7 @@ from gradc.errors import (
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, F32, F64, I64, TensorType
+from gradc.numpy_api import special
 from gradc.numpy_api.dispatch import call, evaluate, tracers_in
 from gradc.numpy_api.ufuncs import COMPARISONS, UFUNCS
 from gradc.numpy_api.values import (
@@ -170,10 +171,11 @@ def elementwise(
     ufunc: np.ufunc, inputs: list[Any], dtype: Any = None, operator: bool = False
 ) -> Any:
     """The ufunc of operands that broadcast. Raises what NumPy does, and UnsupportedError."""
-    emit = UFUNCS.get(ufunc)
+    emit = UFUNCS.get(ufunc) or special.emitter_of(ufunc)
     if emit is None:
+        home = "scipy.special" if special.is_special(ufunc) else "np"
         raise UnsupportedError(
-            f"np.{ufunc.__name__} is not supported on traced values",
+            f"{home}.{ufunc.__name__} is not supported on traced values",
             types=[describe(t) for t in tracers_in(inputs)],
             remedy="write it with functions that gradc has, or compute it outside",
         )

@@ -104,6 +104,7 @@ from gradc.ir.ops.shape import (
     update_slice,
 )
 from gradc.ir.ops.sources import const, const_, input_
+from gradc.ir.ops.special import digamma, erf, erfc, gaussian, lgamma, trigamma
 
 
 def full(builder_of: Value, shape: Sequence[int], number: float) -> Value:

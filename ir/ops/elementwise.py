@@ -140,21 +140,22 @@ fmod = elementwise("fmod", np.fmod,
 # -- exponentials and roots ----------------------------------------------------------------------
 
 
-def _math(name: str, numpy: Any, partial: Any, domain: tuple[float, float] = _ANY) -> Op:
+def vector_math(name: str, numpy: Any, partial: Any, domain: tuple[float, float] = _ANY) -> Op:
+    """Declare a function of one operand that the vector math library computes."""
     return elementwise(name, numpy, (partial,), domain=(domain,),
                        lower=lambda s, x: s.math(name, x))
 
 
-exp = _math("exp", np.exp, lambda x, out: out)
+exp = vector_math("exp", np.exp, lambda x, out: out)
 # Not out + 1, which has no digit of exp(x) left where x is far below 0.
-expm1 = _math("expm1", np.expm1, lambda x, out: exp(x))
-exp2 = _math("exp2", np.exp2, lambda x, out: out * math.log(2))
-log = _math("log", np.log, lambda x, out: 1 / x, _POSITIVE)
-log1p = _math("log1p", np.log1p, lambda x, out: 1 / (x + 1), (-0.5, 3.0))
-log2 = _math("log2", np.log2, lambda x, out: (1 / math.log(2)) / x, _POSITIVE)
-log10 = _math("log10", np.log10, lambda x, out: (1 / math.log(10)) / x, _POSITIVE)
+expm1 = vector_math("expm1", np.expm1, lambda x, out: exp(x))
+exp2 = vector_math("exp2", np.exp2, lambda x, out: out * math.log(2))
+log = vector_math("log", np.log, lambda x, out: 1 / x, _POSITIVE)
+log1p = vector_math("log1p", np.log1p, lambda x, out: 1 / (x + 1), (-0.5, 3.0))
+log2 = vector_math("log2", np.log2, lambda x, out: (1 / math.log(2)) / x, _POSITIVE)
+log10 = vector_math("log10", np.log10, lambda x, out: (1 / math.log(10)) / x, _POSITIVE)
 sqrt = elementwise("sqrt", np.sqrt, (lambda x, out: 0.5 / out,), domain=(_POSITIVE,))
-cbrt = _math("cbrt", np.cbrt, lambda x, out: (1 / 3) / (out * out), _POSITIVE)
+cbrt = vector_math("cbrt", np.cbrt, lambda x, out: (1 / 3) / (out * out), _POSITIVE)
 hypot = elementwise("hypot", np.hypot,
                     (lambda x, y, out: _unless_zero(out, x / out),
                      lambda x, y, out: _unless_zero(out, y / out)),
@@ -169,12 +170,12 @@ def _unless_zero(out: Value, partial: Value) -> Masked:
 
 # -- trigonometric and hyperbolic ----------------------------------------------------------------
 
-sin = _math("sin", np.sin, lambda x, out: cos(x))
-cos: Op = _math("cos", np.cos, lambda x, out: -sin(x))
-tan = _math("tan", np.tan, lambda x, out: out * out + 1, (-1.2, 1.2))
-asin = _math("asin", np.arcsin, lambda x, out: 1 / sqrt((1 - x) * (x + 1)), _UNIT)
-acos = _math("acos", np.arccos, lambda x, out: -1 / sqrt((1 - x) * (x + 1)), _UNIT)
-atan = _math("atan", np.arctan, lambda x, out: 1 / (x * x + 1))
+sin = vector_math("sin", np.sin, lambda x, out: cos(x))
+cos: Op = vector_math("cos", np.cos, lambda x, out: -sin(x))
+tan = vector_math("tan", np.tan, lambda x, out: out * out + 1, (-1.2, 1.2))
+asin = vector_math("asin", np.arcsin, lambda x, out: 1 / sqrt((1 - x) * (x + 1)), _UNIT)
+acos = vector_math("acos", np.arccos, lambda x, out: -1 / sqrt((1 - x) * (x + 1)), _UNIT)
+atan = vector_math("atan", np.arctan, lambda x, out: 1 / (x * x + 1))
 
 
 def _square_sum(x: Value, y: Value) -> Value:
@@ -185,8 +186,8 @@ atan2 = elementwise("atan2", np.arctan2,
                     (lambda x, y, out: y / _square_sum(x, y),
                      lambda x, y, out: -x / _square_sum(x, y)),
                     lower=lambda s, x, y: s.math("atan2", x, y), domain=(_ANY, _NONZERO))
-sinh = _math("sinh", np.sinh, lambda x, out: cosh(x))
-cosh: Op = _math("cosh", np.cosh, lambda x, out: sinh(x))
+sinh = vector_math("sinh", np.sinh, lambda x, out: cosh(x))
+cosh: Op = vector_math("cosh", np.cosh, lambda x, out: sinh(x))
 
 
 def _logistic_density(s: Any, x: Any) -> Any:
@@ -205,12 +206,12 @@ logistic_density = elementwise("logistic_density", _logistic_density_numpy,
                                (lambda x, out: -out * tanh(x * 0.5),),
                                domain=(_ANY,), lower=_logistic_density)
 # The slope of tanh, as a function of its own for the same reason.
-sech2: Op = _math("sech2", lambda x: np.square(1 / np.cosh(x)),
+sech2: Op = vector_math("sech2", lambda x: np.square(1 / np.cosh(x)),
                   lambda x, out: out * tanh(x) * -2)
-tanh: Op = _math("tanh", np.tanh, lambda x, out: sech2(x))
-asinh = _math("asinh", np.arcsinh, lambda x, out: 1 / sqrt(x * x + 1))
-acosh = _math("acosh", np.arccosh, lambda x, out: 1 / sqrt((x - 1) * (x + 1)), (1.5, 4.0))
-atanh = _math("atanh", np.arctanh, lambda x, out: 1 / ((1 - x) * (x + 1)), _UNIT)
+tanh: Op = vector_math("tanh", np.tanh, lambda x, out: sech2(x))
+asinh = vector_math("asinh", np.arcsinh, lambda x, out: 1 / sqrt(x * x + 1))
+acosh = vector_math("acosh", np.arccosh, lambda x, out: 1 / sqrt((x - 1) * (x + 1)), (1.5, 4.0))
+atanh = vector_math("atanh", np.arctanh, lambda x, out: 1 / ((1 - x) * (x + 1)), _UNIT)
 
 
 def _sigmoid_numpy(x: Any) -> Any:
@@ -218,8 +219,8 @@ def _sigmoid_numpy(x: Any) -> Any:
     return np.where(x >= 0, 1, small).astype(x.dtype) / (1 + small)
 
 
-sigmoid = _math("sigmoid", _sigmoid_numpy, lambda x, out: logistic_density(x))
-softplus = _math("softplus", lambda x: np.logaddexp(0, x).astype(x.dtype),
+sigmoid = vector_math("sigmoid", _sigmoid_numpy, lambda x, out: logistic_density(x))
+softplus = vector_math("softplus", lambda x: np.logaddexp(0, x).astype(x.dtype),
                  lambda x, out: sigmoid(x))
 
 # -- rounding and signs --------------------------------------------------------------------------

@@ -193,8 +193,8 @@ def test_math_takes_single_numbers() -> None:
     with pytest.raises(DTypeError, match="math takes single numbers") as info:
         interpreted(lambda x: math.exp(x), np.ones(3))
     assert "NumPy takes arrays" in str(info.value)
-    with pytest.raises(UnsupportedError, match=r"math.lgamma is not supported"):
-        interpreted(lambda x: math.lgamma(x), 1.0)
+    with pytest.raises(UnsupportedError, match=r"math.gamma is not supported"):
+        interpreted(lambda x: math.gamma(x), 1.0)
 
 
 RNG_CALLS: list[Callable[[], Any]] = [

@@ -66,6 +66,24 @@ def _softplus(x: Any) -> Any:
     return mpmath.log1p(mpmath.exp(x)) if x < 0 else x + mpmath.log1p(mpmath.exp(-x))
 
 
+def _lgamma(x: Any) -> Any:
+    if x > 0:
+        return mpmath.loggamma(x)
+    return mpmath.log(mpmath.pi / abs(x * mpmath.sinpi(x))) - mpmath.loggamma(-x)
+
+
+def _digamma(x: Any) -> Any:
+    if x > 0:
+        return mpmath.psi(0, x)
+    return mpmath.psi(0, -x) - 1 / x - mpmath.pi * mpmath.cospi(x) / mpmath.sinpi(x)
+
+
+def _trigamma(x: Any) -> Any:
+    if x > 0:
+        return mpmath.psi(1, x)
+    return (mpmath.pi / mpmath.sinpi(x)) ** 2 - mpmath.psi(1, 1 - x)
+
+
 EXACT: dict[str, Callable[..., Any]] = {
     **{
         name: getattr(mpmath, name)
@@ -79,14 +97,33 @@ EXACT: dict[str, Callable[..., Any]] = {
     "sech2": lambda x: mpmath.sech(x) ** 2,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "softplus": _softplus,
+    "erf": mpmath.erf,
+    "erfc": mpmath.erfc,
+    "lgamma": _lgamma,
+    "digamma": _digamma,
+    "trigamma": _trigamma,
+    "gaussian": lambda x: mpmath.exp(-(x**2)),
 }
+
+
+def least_scale(name: str, x: Array) -> Array:
+    """The magnitude whose last place is the least unit of an error at x, where it is absolute.
+
+    Around the negative zeros of lgamma and digamma that is 1, or the larger term of the reflection
+    formula of digamma, log|x|; the functions change by far more between two neighbours x there.
+    """
+    if name not in ("lgamma", "digamma"):
+        return np.zeros(len(x))
+    scale = np.maximum(1, np.log(np.maximum(np.abs(x), 1))) if name == "digamma" else 1
+    return np.where(x < 0, scale, 0)
 
 
 def ulps(name: str, got: Array, *args: Array) -> Array:
     """The errors of finite results at finite arguments, in units of the last place.
 
-    The unit is that of the format at the exact value (the smallest subnormal at least); where
-    the exact value overflows or underflows the nearest result counts as 0.
+    The unit is that of the format at the exact value (the smallest subnormal at least), or at
+    :func:`least_scale`; where the exact value overflows or underflows the nearest result counts
+    as 0.
     """
     info = np.finfo(got.dtype)
     high, low, exponent = np.empty(len(got)), np.empty(len(got)), np.empty(len(got), np.int32)
@@ -95,7 +132,9 @@ def ulps(name: str, got: Array, *args: Array) -> Array:
             mantissa, power = mpmath.frexp(EXACT[name](*map(mpmath.mpf, values)))
             high[k] = float(mantissa)
             low[k], exponent[k] = float(mantissa - high[k]), int(power)
-    unit = np.maximum(exponent - info.nmant - 1, info.minexp - info.nmant)
+    scale = least_scale(name, args[0].astype(float))
+    at = np.where(scale > 0, np.maximum(exponent, np.frexp(scale)[1]), exponent)
+    unit = np.maximum(at - info.nmant - 1, info.minexp - info.nmant)
     with np.errstate(all="ignore"):
         distance = np.abs((np.ldexp(got.astype(float), -exponent) - high) - low)
         error = np.ldexp(distance, exponent - unit)
