@@ -158,7 +158,8 @@ class _Installation:
             if not self.wrappers:
                 self.make()
             if self.traces == 0:
-                if not self.special and "scipy.special" in sys.modules:
+                # Another thread may be about to import it: its list of names comes last.
+                if not self.special and hasattr(sys.modules.get("scipy.special"), "__all__"):
                     self.make_special()
                 self.lookups.enter()
                 self.modules = set(sys.modules)
