@@ -21,3 +21,15 @@ def test_two_small_workloads_without_peers(tmp_path: Path) -> None:
     assert {"rosenbrock 10", "logreg 200x10"} <= names
     assert all(row["seconds"]["gradc"] > 0 and not row["wrong"] for row in rows)
     assert "geometric means" in done.stdout
+
+
+def test_the_costs_around_calls_without_peers(tmp_path: Path) -> None:
+    written = tmp_path / "figures.json"
+    command = [sys.executable, str(RUN), "--costs", "--quick", "--peers", "", "--json",
+               str(written)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(written.read_text())["costs"]
+    name = "first mlp 4-32-32-1 x32"
+    assert [row["cost"] for row in rows] == ["import", name, f"{name}, warm"]
+    assert all(row["figure"] > 0 for row in rows)
