@@ -246,7 +246,7 @@ class _Whole:
     def nests(self) -> list[Nest]:
         """Of each sweep: what comes before it, its chunks, what is left over."""
         nest = self.nest
-        if any(isinstance(s, Accumulate) for s in statements(nest)):
+        if not nest.inner or any(isinstance(s, Accumulate) for s in statements(nest)):
             return []
         if len(nest.inner) > 1:
             self.size = -(-nest.inner[0] // self.count)
