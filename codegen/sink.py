@@ -83,6 +83,8 @@ def _base(graph: Graph, id_: int) -> int | None:
             return base
         frontier.remove(node.id)
         frontier |= {i for i in node.operands if not _small(graph, i)}
+        if not frontier:  # it follows from single numbers
+            return base
         if len(frontier) == 1:
             (base,) = frontier
 
