@@ -11,7 +11,7 @@ import numpy as np
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.passes.rewriter import Draft, Rule
-from gradc.ir.types import broadcast_shapes, reduced_shape
+from gradc.ir.types import BOOL, broadcast_shapes, reduced_shape
 
 Rewrite = Callable[[Draft], Value | None]
 
@@ -205,6 +205,25 @@ def convert_convert(draft: Draft) -> Value | None:
     return None
 
 
+def quotient_of_truth(draft: Draft) -> Value | None:
+    """A truth as a number, over what is spread: the two quotients there are, before they spread.
+
+    The slopes of maxima and minima are shared out in this way among equal elements.
+    """
+    truth, number = draft.operands
+    if not (is_op(truth, "convert") and is_op(number, "broadcast")):
+        return None
+    (condition,), (source,) = truth.operands, number.operands
+    smaller = source.type.size < number.type.size
+    if condition.dtype != BOOL or draft.type.dtype.kind != "f" or not smaller:
+        return None
+    one, zero = (
+        ops.broadcast(ops.full(source, source.shape, value) / source, shape=draft.type.shape)
+        for value in (1, 0)
+    )
+    return ops.where(condition, one, zero)
+
+
 # -- reductions ----------------------------------------------------------------------------------
 
 _FOLDS = ("sum", "prod", "max", "min", "any", "all")
@@ -329,7 +348,9 @@ STRUCTURE: tuple[Rule, ...] = (
     *transpose_transpose, *transpose_of_ones, *transpose_broadcast, *convert_same,
     *convert_convert, *reduce_nothing, *reduce_reduce, *reduce_broadcast,
     *sum_of_scaled, *idempotent_reduce_broadcast, *reduce_transpose, *reduce_reshape,
-    *scan_of_one, )
+    *scan_of_one,
+    Rule("quotient_of_truth", "div", quotient_of_truth, heads=(("convert", "broadcast"),)),
+)
 
 #: tried before all others, on every elementwise op
 LIFT: tuple[Rule, ...] = tuple(

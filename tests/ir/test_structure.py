@@ -79,6 +79,11 @@ CASES: dict[str, list[tuple[tuple[tuple[int, ...], ...], Case]]] = {
     "scan_of_one": [
         (((3, 1),), lambda x: ops.cumsum(x, axis=1, reverse=True)),
         (((1, 3),), lambda x: ops.cumprod(x, axis=0, reverse=False))],
+    "quotient_of_truth": [
+        (((3, 4), (3, 1)), lambda x, y: ops.convert(x > 0.5, dtype=F64) / ops.broadcast(
+            y, shape=(3, 4))),
+        (((3, 4), ()), lambda x, y: ops.convert(x > 0.5, dtype=F64) / ops.broadcast(
+            y, shape=(3, 4)))],
     "elementwise_of_broadcasts": [
         (((), ()), lambda x, y: ops.broadcast(x, shape=(3, 4)) * ops.broadcast(y, shape=(3, 4))),
         (((3, 1), ()), lambda x, y: ops.broadcast(x, shape=(3, 4)) / ops.broadcast(
