@@ -7,16 +7,15 @@ one are never computed: a reader resolves them to an affine map onto the value b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from gradc.codegen.loops import Affine, Guard
 from gradc.ir.graph import Builder, Graph, Node
 from gradc.ir.types import Shape, strides_of
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(NamedTuple):
     """Element ``dims`` of node ``source``, each index affine in the reader's axes, under guards."""
 
     source: int

@@ -5,13 +5,12 @@ from __future__ import annotations
 import bisect
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ALIGN = 64
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """Bytes wanted from step ``first`` to step ``last``, both included."""
 
     nbytes: int

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from types import BuiltinFunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,8 +34,7 @@ _new_builtin = _python(
 )
 
 
-@dataclass(frozen=True)
-class Hooks:
+class Hooks(NamedTuple):
     """The Python callables of an entry point. What they return or raise is what its caller gets.
 
     ``slow(*args, **kwargs)`` takes every call that no specialisation fits;

@@ -13,8 +13,7 @@ import functools
 import importlib
 import struct
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,8 +59,7 @@ _PYTHON_FUNCTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Byte offsets into objects: ``ob_type``; the fields of an ndarray, of its dtype, of a scalar.
 
     ``size`` is where a tuple, a list and a dict have their length, ``tuple_items`` where a tuple's

@@ -9,9 +9,8 @@ at load with :func:`gradc.codegen.callable.externals`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,8 +28,7 @@ STACK_WORKSPACE = 2048
 KEPT_WORKSPACE = 32 << 20
 
 
-@dataclass(frozen=True)
-class ResultSpec:
+class ResultSpec(NamedTuple):
     """What the caller gets, from leaves of (dtype, shape) in the order of the kernel's ``outs``.
 
     Leaves of rank 0 become NumPy scalars. A leaf may stand in ``structure`` several times, or not
@@ -43,8 +41,7 @@ class ResultSpec:
     rebuild: bool = False
 
 
-@dataclass(frozen=True)
-class EntrySpec:
+class EntrySpec(NamedTuple):
     """One specialisation: arguments, results, bytes of workspace, and whether to drop the GIL.
 
     Releasing the GIL costs about 50 ns: for kernels of several microseconds.

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from gradc.codegen.guards import ArgSpec
 
 
-@dataclass(frozen=True)
-class Leaf:
+class Leaf(NamedTuple):
     """A traced leaf; ``inputs`` are the kernel's arguments that point to its data."""
 
     arg: ArgSpec
     inputs: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(NamedTuple):
     """A static leaf: an object of exactly this type and value.
 
     Python's strings, and ints, floats and NumPy scalars of at most 64 bits, are compared by value;
@@ -29,8 +27,7 @@ class Constant:
     value: object
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A container of exactly this type.
 
     A tuple, named tuple or list of ``children``, without ``keys``; a dict with these keys
@@ -58,8 +55,7 @@ class Argument:
     default: object = field(default=None, compare=False)
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """A form of call: so many positional arguments, these keywords in this order."""
 
     positional: int

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,8 +15,7 @@ NULL = Val("null", "ptr")
 _LIKELY = '!prof !{!"branch_weights", i32 2000, i32 1}'
 
 
-@dataclass(frozen=True)
-class ArgSpec:
+class ArgSpec(NamedTuple):
     """What one argument must be.
 
     ``array``: exactly an ndarray, of this dtype (native byte order) and shape, C-contiguous and

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from gradc.ir.types import TensorType
 RUN = 8
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How ``n`` elements are sorted: ``run << merges`` places (n and padding) of ``word`` bits."""
 
     n: int

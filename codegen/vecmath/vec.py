@@ -10,16 +10,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gradc.codegen.llvm import Builder, Val, lanes_of, like, literal, scalar_of
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A binary floating-point format: the layout of its bits and what follows from it.
 
     Adding ``shifter`` to a number of magnitude below ``2**(mantissa - 2)`` rounds it to an

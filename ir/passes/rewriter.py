@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +39,7 @@ Heads = tuple[str | None, ...]
 NUMBER = "a number"
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A node about to be emitted, as rules see it."""
 
     builder: Rewriter
@@ -51,8 +49,7 @@ class Draft:
     type: TensorType
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """A named local rewrite of nodes of one op.
 
     relaxed: may change a NaN, an infinity, a signed zero or the rounding; off unless asked for.

@@ -761,7 +761,7 @@ def test_probes_notice_a_wrong_offset() -> None:
     for probe, names in probes.items():
         assert probe(layout)
         for name in names:
-            wrong = {**vars(layout), name: getattr(layout, name) + 1}
+            wrong = {**layout._asdict(), name: getattr(layout, name) + 1}
             assert not probe(cpython.Layout(**wrong))
 
 
