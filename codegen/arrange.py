@@ -48,6 +48,8 @@ HALVING = 2
 GAIN = 0.8
 #: flops of inner loops across rows that are written out rather than loops
 WRITTEN_OUT = 320
+#: bytes of what rows keep from one sweep to the next, if every row has its own
+KEPT = 1 << 15
 #: rows that must read a transposed copy for it to pay
 COPIED = 4
 
@@ -69,8 +71,10 @@ def arrange(nest: Nest, target: Target, scratch: Scratch) -> list[Nest]:
     costs = estimates(nest, target)
     match min(costs, key=lambda way: costs[way]):
         case Way.ACROSS:
+            nest = _keep_each(nest, scratch)
             return _across(nest, _rows_across(nest, target), _copied(nest), scratch)
         case Way.BLOCK:
+            nest = _keep_each(nest, scratch)
             return [replace(nest, rows=_rows(_in_rows(nest), nest.outer[-1], target))]
     return [nest]
 
@@ -85,7 +89,7 @@ def estimates(nest: Nest, target: Target) -> dict[Way, float]:
     shuffles = reduces * HALVING * math.log2(lanes)
     sweep = vectors * _flops(in_body, axis + len(nest.inner), lanes) + shuffles
     costs = {Way.SWEEP: (_flops(in_rows, None, 1) + sweep) * GAIN}
-    if last == 1:
+    if last == 1 or sum(b.nbytes for b in _kept(nest)) * last > KEPT:
         return costs
     if nest.inner:
         rows = _rows(in_rows, last, target)
@@ -147,6 +151,31 @@ def _flops(statements: Sequence[Statement], axis: int | None, lanes: int) -> flo
             case Reduce():
                 total += 1
     return total
+
+
+def _kept(nest: Nest) -> list[Buffer]:
+    """Memory that every row of the last loop uses anew, from one sweep to the next."""
+    axis = len(nest.outer) - 1
+    stores = (s for s in _in_body(nest) if isinstance(s, Store))
+    kept = (s.buffer for s in stores if not s.index.coefficients[axis])
+    return list({buffer.name: buffer for buffer in kept}.values())
+
+
+def _keep_each(nest: Nest, scratch: Scratch) -> Nest:
+    """The nest with such memory for each of the rows, several of which are under way at once."""
+    axis, extent = len(nest.outer) - 1, nest.outer[-1]
+    own = {b.name: scratch(b.dtype, b.size * extent) for b in _kept(nest)}
+
+    def moved(s: Statement) -> Statement:
+        if not isinstance(s, (Load, Store)) or s.buffer.name not in own:
+            return s
+        steps = list(s.index.coefficients)
+        steps[axis] = s.buffer.size
+        index = Affine(s.index.offset, tuple(steps))
+        return replace(s, buffer=own[s.buffer.name], index=index)
+
+    phases = (Phase(tuple(map(moved, p.row)), tuple(map(moved, p.body))) for p in nest.phases)
+    return replace(nest, phases=tuple(phases)) if own else nest
 
 
 # -- across rows ------------------------------------------------------------------------------

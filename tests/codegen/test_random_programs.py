@@ -49,6 +49,10 @@ def compare(seed: int, target: Target | None = None) -> None:
     equal(Kernel(gradient, target), gradient, smooth.inputs)
 
 
+def test_rows_side_by_side_keep_what_is_theirs() -> None:
+    compare(168998842)
+
+
 @pytest.mark.parametrize("width", [16, 32])
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=SEEDS)
