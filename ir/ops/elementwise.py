@@ -264,10 +264,9 @@ def _extremum(name: str, numpy: Any, order: str, ignore_nan: bool) -> Op:
         better = getattr(s, order)(x, y)
         if s.dtype(x).kind != "f":
             return s.select(better, x, y)
-        # A NaN in x is taken (maximum) or dropped (fmax); one in y fails the comparison.
+        # One NaN fails the comparison: x is taken if it is the NaN (maximum) or y is (fmax).
         nan = s.ne(y, y) if ignore_nan else s.ne(x, x)
-        plain = s.select(s.or_(better, nan), x, y)
-        return plain if ignore_nan else s.select(s.ne(y, y), s.select(s.ne(x, x), x, y), plain)
+        return s.select(s.or_(better, nan), x, y)
 
     first, second = ("ge", "ge") if order == "gt" else ("le", "le")
     return elementwise(name, numpy,
