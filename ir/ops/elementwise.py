@@ -178,13 +178,13 @@ acos = vector_math("acos", np.arccos, lambda x, out: -1 / sqrt((1 - x) * (x + 1)
 atan = vector_math("atan", np.arctan, lambda x, out: 1 / (x * x + 1))
 
 
-def _square_sum(x: Value, y: Value) -> Value:
-    return x * x + y * y
+def _over_square(x: Value, distance: Value) -> Value:
+    return x / distance / distance  # the square could overflow or underflow
 
 
 atan2 = elementwise("atan2", np.arctan2,
-                    (lambda x, y, out: y / _square_sum(x, y),
-                     lambda x, y, out: -x / _square_sum(x, y)),
+                    (lambda x, y, out: _over_square(y, hypot(x, y)),
+                     lambda x, y, out: _over_square(-x, hypot(x, y))),
                     lower=lambda s, x, y: s.math("atan2", x, y), domain=(_ANY, _NONZERO))
 sinh = vector_math("sinh", np.sinh, lambda x, out: cosh(x))
 cosh: Op = vector_math("cosh", np.cosh, lambda x, out: sinh(x))
@@ -209,8 +209,9 @@ logistic_density = elementwise("logistic_density", _logistic_density_numpy,
 sech2: Op = vector_math("sech2", lambda x: np.square(1 / np.cosh(x)),
                   lambda x, out: out * tanh(x) * -2)
 tanh: Op = vector_math("tanh", np.tanh, lambda x, out: sech2(x))
-asinh = vector_math("asinh", np.arcsinh, lambda x, out: 1 / sqrt(x * x + 1))
-acosh = vector_math("acosh", np.arccosh, lambda x, out: 1 / sqrt((x - 1) * (x + 1)), (1.5, 4.0))
+asinh = vector_math("asinh", np.arcsinh, lambda x, out: 1 / hypot(x, _like(x, 1)))
+acosh = vector_math("acosh", np.arccosh, lambda x, out: 1 / (sqrt(x - 1) * sqrt(x + 1)),
+                    (1.5, 4.0))
 atanh = vector_math("atanh", np.arctanh, lambda x, out: 1 / ((1 - x) * (x + 1)), _UNIT)
 
 

@@ -9,7 +9,7 @@ from scipy import special
 
 from tests.vecmath.measure import Array, compiled, ulps
 
-CHUNK = 1 << 20
+CHUNK = 1 << 17  # whose doubles fit the cache
 
 
 def _sech2(x: Array) -> Array:
@@ -23,24 +23,43 @@ def _lgamma(x: Array) -> Array:
     return np.where(np.isinf(x), np.inf, value)
 
 
-def _digamma(x: Array) -> Array:
-    """By the reflection formula, from the fraction of x: SciPy's own loses digits near poles."""
-    a = np.abs(x)
-    v = (a - np.trunc(a)) * np.pi
-    cotangent = np.where(v == 0, np.nan, np.cos(v) / np.sin(v))
-    return np.where(x < 0, special.psi(1 + a) + np.pi * cotangent, special.psi(x))
+def _by_sign(
+    positive: Callable[[Array], Array], negative: Callable[[Array, Array], Array], pole: float
+) -> Callable[[Array], Array]:
+    """By the reflection formula, from the fraction of x: SciPy's loses digits near the poles.
+
+    ``positive(x)``; ``negative(a, v)`` for x = -a < 0 that are no integers, v the fraction of a.
+    """
+
+    def call(x: Array) -> Array:
+        out = np.full(len(x), pole)
+        out[np.isnan(x)] = np.nan
+        right, a = ~(x < 0), -x
+        fraction = a - np.trunc(a)
+        left = (x < 0) & (fraction > 0)
+        out[right] = positive(x[right])
+        out[left] = negative(a[left], np.pi * fraction[left])
+        return out
+
+    return call
 
 
 def _trigamma(x: Array) -> Array:
-    a = np.abs(x)
-    sine = np.sin((a - np.trunc(a)) * np.pi)
-    left = np.where(np.isinf(a), np.inf, np.square(np.pi / sine) - special.zeta(2, 1 + a))
-    return np.where(x < 0, left, special.zeta(2, a))
+    """By the recurrence up to 8 and the asymptotic series: SciPy's takes a microsecond."""
+    total = np.zeros(len(x))
+    for k in range(8):
+        total += 1 / np.square(x + k)
+    w = 1 / np.square(x + 8)
+    series = 1 / 6 - w * (1 / 30 - w * (1 / 42 - w * (1 / 30 - w * (5 / 66))))
+    return total + 1 / (x + 8) + w / 2 + w / (x + 8) * series
 
 
 #: float64 functions of NumPy and SciPy: exact, beside a float32
 ORACLES: dict[str, Callable[[Array], Array]] = {
-    "lgamma": _lgamma, "digamma": _digamma, "trigamma": _trigamma,
+    "lgamma": _lgamma,
+    "digamma": _by_sign(special.psi, lambda a, v: special.psi(1 + a) + np.pi / np.tan(v), np.nan),
+    "trigamma": _by_sign(
+        _trigamma, lambda a, v: np.square(np.pi / np.sin(v)) - _trigamma(1 + a), np.inf),
     "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh,
     "atan": np.arctan, "atanh": np.arctanh, "sech2": _sech2, "sigmoid": special.expit,
     "erf": special.erf, "erfc": special.erfc, "gaussian": lambda x: np.exp(-np.square(x)),
@@ -54,7 +73,7 @@ ORACLES: dict[str, Callable[[Array], Array]] = {
 def worst_of_every_float32(name: str) -> tuple[float, float]:
     """The largest error in ulps, and the argument it was found at.
 
-    NumPy's double function finds the worst argument of each of 4096 parts; mpmath says how large
+    NumPy's double function finds the worst argument of each chunk; mpmath says how large
     the error is there. An error is infinite where only one of the two is nan.
     """
     single, exact = compiled(name, 4), ORACLES[name]

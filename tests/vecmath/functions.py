@@ -11,7 +11,7 @@ BOUNDS = {
     "acos": (0.7, 0.7),
     "acosh": (0.9, 1.0),
     "asin": (0.7, 0.7),
-    "asinh": (0.9, 1.0),
+    "asinh": (0.95, 1.0),
     "atan": (1.0, 1.0),
     "atan2": (1.0, 1.0),
     "atanh": (0.95, 1.0),
@@ -27,7 +27,7 @@ BOUNDS = {
     "gaussian": (0.8, 0.8),
     "hypot": (0.8, 0.8),
     "lgamma": (4.0, 0.51),
-    "log": (0.85, 0.85),
+    "log": (0.85, 0.9),
     "log10": (0.75, 0.75),
     "log1p": (0.95, 0.95),
     "log2": (0.85, 0.85),
@@ -84,21 +84,25 @@ def every_binade(dtype: type, per_binade: int) -> Array:
     return np.concatenate([x, -x])
 
 
-def samples(name: str, dtype: type) -> Array:
+def samples(name: str, dtype: type, dense: int = 1) -> Array:
+    """Arguments of a function from every binade of its domain, and from where it varies."""
     single = dtype is np.float32
     least, most = DOMAINS.get(name, ((-np.inf, np.inf),) * 2)[single]
     low, high = HOT.get(name, (max(least, -3), min(most, 3)))
-    middle = np.random.default_rng(1).uniform(low, high, 3000).astype(dtype)
-    x = np.concatenate([every_binade(dtype, 12 if single else 2), middle])
-    return x[(x >= least) & (x <= most) & (x != 0)]
+    middle = np.random.default_rng(1).uniform(low, high, 3000 * dense).astype(dtype)
+    x = np.concatenate([every_binade(dtype, dense * (12 if single else 2)), middle])
+    pole = (x == np.trunc(x)) & (x < 0) & (name in ("lgamma", "digamma", "trigamma"))
+    return x[(x >= least) & (x <= most) & (x != 0) & ~pole]
 
 
-def pairs(name: str, dtype: type) -> tuple[Array, Array]:
+def pairs(name: str, dtype: type, dense: int = 1) -> tuple[Array, Array]:
+    """Operands of a function of two, from every binade."""
     rng = np.random.default_rng(2)
-    x, y = (rng.permutation(every_binade(dtype, 12 if dtype is np.float32 else 2)) for _ in "xy")
+    count = dense * (12 if dtype is np.float32 else 2)
+    x, y = (rng.permutation(every_binade(dtype, count)) for _ in "xy")
     near = x * rng.uniform(0.2, 5, len(x)).astype(dtype)
     if name == "pow":
-        x = np.abs(np.concatenate([x, rng.uniform(0.5, 2, 2000).astype(dtype)]))
+        x = np.abs(np.concatenate([x, rng.uniform(0.5, 2, 2000 * dense).astype(dtype)]))
         x = x[(x > 0) & (x != 1)]
         reach = 87.0 if dtype is np.float32 else 708.0
         y = (rng.uniform(-reach, reach, len(x)) / np.log(x.astype(float))).astype(dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mpmath
@@ -97,6 +97,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "sech2": lambda x: mpmath.sech(x) ** 2,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "softplus": _softplus,
+    "fmod": mpmath.fmod,
     "erf": mpmath.erf,
     "erfc": mpmath.erfc,
     "lgamma": _lgamma,
@@ -119,25 +120,36 @@ def least_scale(name: str, x: Array) -> Array:
 
 
 def ulps(name: str, got: Array, *args: Array) -> Array:
+    """The errors of a function's results, as :func:`errors` has them."""
+    return errors(EXACT[name], got, args, least_scale(name, args[0].astype(float)))
+
+
+def errors(
+    exact: Callable[..., Any],
+    got: Array,
+    args: Sequence[Array],
+    scale: Array | float = 0,
+    least: float = 0,
+) -> Array:
     """The errors of finite results at finite arguments, in units of the last place.
 
     The unit is that of the format at the exact value (the smallest subnormal at least), or at
-    :func:`least_scale`; where the exact value overflows or underflows the nearest result counts
-    as 0.
+    ``scale`` where that is larger; where the exact value overflows or underflows the nearest result
+    counts as 0, and so does any where it is below ``least``.
     """
     info = np.finfo(got.dtype)
     high, low, exponent = np.empty(len(got)), np.empty(len(got)), np.empty(len(got), np.int32)
     with mpmath.workprec(150):
         for k, values in enumerate(zip(*(a.tolist() for a in args), strict=True)):
-            mantissa, power = mpmath.frexp(EXACT[name](*map(mpmath.mpf, values)))
+            mantissa, power = mpmath.frexp(exact(*map(mpmath.mpf, values)))
             high[k] = float(mantissa)
-            low[k], exponent[k] = float(mantissa - high[k]), int(power)
-    scale = least_scale(name, args[0].astype(float))
-    at = np.where(scale > 0, np.maximum(exponent, np.frexp(scale)[1]), exponent)
+            low[k], exponent[k] = float(mantissa - high[k]), max(int(power), -9999)
+    at = np.where(np.asarray(scale) > 0, np.maximum(exponent, np.frexp(scale)[1]), exponent)
     unit = np.maximum(at - info.nmant - 1, info.minexp - info.nmant)
     with np.errstate(all="ignore"):
         distance = np.abs((np.ldexp(got.astype(float), -exponent) - high) - low)
         error = np.ldexp(distance, exponent - unit)
         overflow = np.isinf(np.ldexp(high, exponent).astype(got.dtype))
-    error[overflow & (got == np.copysign(np.inf, high))] = 0
+        error[overflow & (got == np.copysign(np.inf, high))] = 0
+        error[np.abs(np.ldexp(high, exponent)) < least] = 0
     return error
