@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from gradc.codegen.vecmath.exponential import EXP_RANGE, LOG2_E, exp, exp_tail
+from gradc.codegen.vecmath.exponential import EXP_RANGE, LOG2_E, exp_tail
 from gradc.codegen.vecmath.exponential import LN2 as LN2_FULL
-from gradc.codegen.vecmath.logarithm import LN2, exponent_of, log_sum, split
+from gradc.codegen.vecmath.logarithm import LN2, exponent_of, split
 from gradc.codegen.vecmath.vec import (
+    DOUBLE,
     INF,
     NAN,
     Vec,
@@ -74,38 +75,69 @@ def exp_double_double(x: Vec, low: Vec) -> Vec:
 def pow_(x: Vec, y: Vec) -> Vec:
     """x^y with the whole table of special values of C99 Annex F.
 
-    e^(y·log x) with a double-double logarithm; floats are computed in double.
+    e^(y·log x) with a double-double logarithm; 2^(y·log2 x) in double for floats.
     """
-    if x.scalar == "float":
-        wide = pow_with(x.cast("fpext", "double"), y.cast("fpext", "double"), accurate=False)
-        return wide.cast("fptrunc", "float")
-    return pow_with(x, y, accurate=True)
-
-
-def pow_with(x: Vec, y: Vec, accurate: bool) -> Vec:
-    """x^y of doubles; the logarithm in double-double if ``accurate``."""
     a = x.abs()
-    # Beyond 2^66 every power of a number other than 1 overflows or underflows.
-    bounded = y.at_least(-(2.0**66)).at_most(2.0**66)
-    least, most = x.pick(EXP_RANGE)
-    if accurate:
-        h, low = log_double_double(a)
-        p, p_low = two_product(bounded, h)
-        inside = p.abs().lt(1000.0)
-        p_low = where(inside, fma(bounded, low, p_low), 0.0)
-        result = exp_double_double(p.at_least(least).at_most(most), p_low)
-    else:
-        h, low = log_sum(*split(a))
-        result = exp(bounded * (h + low))
-    grows = a.gt(1.0) ^ y.lt(0.0)
-    result = where(a.eq(0.0) | a.eq(INF), choose(grows, INF, 0.0, x), result)
+    result = _pow_of_floats(a, y) if x.scalar == "float" else _pow_of_doubles(a, y)
+    result = where(a.eq(1.0) | y.eq(0.0), 1.0, result)  # even of infinite and nan operands
     half = y * 0.5
     integer = y.trunc().eq(y)
     odd = integer & half.trunc().ne(half)
     result = where(odd, result.copysign(x), result)
-    result = where(x.lt(0.0) & ~integer & a.lt(INF), NAN, result)
-    result = where(x.unordered(y), NAN, result)
-    return where(x.eq(1.0) | y.eq(0.0), 1.0, result)
+    return where(x.lt(0.0) & ~integer & a.lt(INF), NAN, result)
+
+
+def _at_ends(a: Vec, logarithm: Vec) -> Vec:
+    """The logarithm, -inf at 0, and inf and nan of a through."""
+    return where(a.lt(INF), where(a.eq(0.0), -INF, logarithm), a)
+
+
+def _pow_of_doubles(a: Vec, y: Vec) -> Vec:
+    least, most = a.pick(EXP_RANGE)
+    h, low = log_double_double(a)
+    p, p_low = two_product(y, _at_ends(a, h))
+    p_low = where(p.abs().lt(1000.0), fma(y, low, p_low), 0.0)
+    return exp_double_double(p.at_least(least).at_most(most), p_low)
+
+
+# log2(1 + f) / f, √½ - 1 <= f <= √2 - 1: relative error 2^-38.5
+LOG2_WIDE = (
+    1.4426950408865802,
+    -0.7213475203274022,
+    0.4808983488016,
+    -0.3606737931628131,
+    0.2885387958133629,
+    -0.24044643225850706,
+    0.20610711945649685,
+    -0.18043677913515663,
+    0.16021675148132708,
+    -0.1424983848943544,
+    0.13027467396433795,
+    -0.13462974121288424,
+    0.1325159567716289,
+    -0.06974250531492622,
+)
+# 2^r, |r| <= 1/2: relative error 2^-33.0
+EXP2_WIDE = (
+    1.0,
+    0.6931471805537204,
+    0.24022650922331865,
+    0.055504109287876746,
+    0.009618056671580994,
+    0.0013333454489493559,
+    0.0001546144698412049,
+    1.531009911260535e-05,
+)
+
+
+def _pow_of_floats(a: Vec, y: Vec) -> Vec:
+    """a^y in double, to a little more than floats need: rounding it is all of the error."""
+    n, f = split(a)
+    n, f = _at_ends(a, n).cast("fpext", "double"), f.cast("fpext", "double")
+    z = y.cast("fpext", "double") * fma(f, polynomial(f, LOG2_WIDE), n)
+    z = z.at_least(-200.0).at_most(200.0)
+    whole, t = round_scaled(z, 1.0, DOUBLE.bias)
+    return (polynomial(z - whole, EXP2_WIDE) * power_of_two(t)).cast("fptrunc", "float")
 
 
 # m^(-1/3), 1 <= m <= 2: relative error 2^-14.7 and 2^-11.9
