@@ -53,9 +53,9 @@ def assembly(text: str, target: Target | None = None) -> str:
         return str(_machine(target).emit_assembly(parse(text, target)))
 
 
-def compile(text: str) -> bytes:
-    """Object code for this machine from a module's text."""
-    target = host()
+def compile(text: str, target: Target | None = None) -> bytes:
+    """Object code from a module's text, for this machine or another."""
+    target = target or host()
     with _lock:
         # A context of its own, so that types and constants go with the module.
         text = f'target triple = "{target.triple}"\n' + text
