@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from gradc.codegen.loops import Affine, Buffer, Compute, Literal, Load, Reduce
 
 ALIGN = 64
 
@@ -72,3 +75,23 @@ class _Free:
 
 def _aligned(nbytes: int) -> int:
     return max(ALIGN, (nbytes + ALIGN - 1) // ALIGN * ALIGN)
+
+
+def with_buffers(thing: Any, place: Callable[[Buffer], Buffer]) -> Any:
+    """The same stage, or part of one, with ``place`` of its buffers."""
+    if isinstance(thing, (Compute, Literal, Reduce)):  # most of a program, and none has a buffer
+        return thing
+    if isinstance(thing, Buffer):
+        return place(thing)
+    if isinstance(thing, Load):
+        return Load(thing.value, place(thing.buffer), thing.index, thing.guards)
+    if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
+        return tuple(with_buffers(x, place) for x in thing)
+    if type(thing).__module__ == Buffer.__module__ and not isinstance(thing, Affine):
+        fields = {
+            name: with_buffers(value, place)
+            for name, value in vars(thing).items()
+            if isinstance(value, (Buffer, tuple)) or type(value).__module__ == Buffer.__module__
+        }
+        return replace(thing, **fields)
+    return thing

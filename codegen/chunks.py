@@ -88,7 +88,7 @@ def shared(stage: Contract, target: Target, scratch: Scratch) -> list[Contract |
         if isinstance(s, Accumulate):
             part = own(s.buffer)
             whole = replace(part, kind="arena", size=cut.count * part.size)
-            combined.append(_combine(whole, cut.count, s))
+            combined.append(combine(whole, cut.count, s))
             totals = s.totals and (own(s.totals[0]), own(s.totals[1]))
             s = replace(s, buffer=part, totals=totals)
         body.append(s)
@@ -132,7 +132,7 @@ def _itemsize(nest: Nest) -> int:
     )
 
 
-def _combine(part: Buffer, count: int, to: Accumulate) -> Nest:
+def combine(part: Buffer, count: int, to: Accumulate) -> Nest:
     """Reduce the parts of ``count`` chunks into the buffer of a reduction."""
     size = to.buffer.size
     if size == 1:
@@ -180,7 +180,7 @@ class _Rows:
         for s in whole:
             part = self.scratch(s.buffer.dtype, self.chunks * s.buffer.size)
             self.parts[s.buffer.name] = part
-            combined.append(_combine(part, self.chunks, s))
+            combined.append(combine(part, self.chunks, s))
         space = self.scratch(np.dtype(np.uint8), self.nbytes) if self.nbytes else None
         phases = tuple(
             Phase(tuple(map(self._moved, p.row)), tuple(map(self._moved, p.body)))
@@ -329,7 +329,7 @@ class _Whole:
             cell = self.scratch(s.dtype, 1)
             self.cells[s.result] = cell
             to = Accumulate(cell, Affine(0, ()), s.kind, s.result)
-            out.append(_combine(parts[s.result], total, to))
+            out.append(combine(parts[s.result], total, to))
         return out
 
 

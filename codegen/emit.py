@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradc.codegen import callbacks, irregular, matmul
+from gradc.codegen.blockloop import emit_blocks
 from gradc.codegen.chunks import statements
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
@@ -17,6 +18,7 @@ from gradc.codegen.loops import (
     LoopProgram,
     Nest,
     Print,
+    RowBlocks,
     Shares,
     Stage,
     cost,
@@ -75,9 +77,14 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
 
 
 def _math_calls(program: LoopProgram) -> int:
+    parts = [
+        part
+        for stage in program.stages
+        for part in (stage.stages if isinstance(stage, RowBlocks) else [stage])
+    ]
     return sum(
         cost(statement.node) >= MATH_COST
-        for stage in program.stages
+        for stage in parts
         if isinstance(stage, Nest)
         for phase in stage.phases
         for statement in (*phase.row, *phase.body)
@@ -127,7 +134,7 @@ class _Function:
     def emit(self, stages: Iterable[tuple[int, Stage]]) -> None:
         """Emit numbered stages and close the function."""
         for number, stage in stages:
-            self._stage(number, stage)
+            self.stage(number, stage)
         self.b.ret(self.b.i64(0))
         self.b.finish()
 
@@ -215,7 +222,8 @@ class _Function:
         if epilogue is not None:
             epilogue.begin()
         matmul.emit(
-            self.b, stage.spec, *self._operands(stage), space, epilogue, batches=span
+            self.b, stage.spec, *self._operands(stage), space, epilogue, batches=span,
+            onto=stage.onto,
         )
         if epilogue is not None:
             epilogue.end()
@@ -242,11 +250,17 @@ class _Function:
             None if stage.epilogue is None else _not_here, share=share,
         )
 
+    def _row_blocks(self, number: int, stage: RowBlocks) -> None:
+        """Blocks of rows, their chunks shared out; a single chunk is run right here."""
+        name = f"{self.b.name}_blocks{number}"
+        _Chunk(self.module, name, self.prefix).blocks(stage)
+        self._share(name, stage.chunks, stage.space, stage.nbytes)
+
     def fail(self, failed: Val, node: int) -> None:
         """Leave with an index error of a node where ``failed``."""
         return_if(self.b, failed, self.b.i64(OUT_OF_BOUNDS | node << 8))
 
-    def _stage(self, number: int, stage: Stage) -> None:
+    def stage(self, number: int, stage: Stage) -> None:
         b = self.b
         assert isinstance(self.target, Target)
         match stage:
@@ -254,6 +268,8 @@ class _Function:
                 self._nest(number, stage)
             case Contract():
                 self._contract(number, stage)
+            case RowBlocks():
+                self._row_blocks(number, stage)
             case Irregular(node, types, operands, out, scratch, in_place):
                 space = self.pointer(scratch) if scratch else Val("null", "ptr")
                 failed = irregular.emit(
@@ -319,6 +335,11 @@ class _Chunk(_Function):
         )
         if epilogue is not None:
             epilogue.end()
+        self._close()
+
+    def blocks(self, stage: RowBlocks) -> None:
+        """Blocks of rows, one after the other."""
+        emit_blocks(self, stage)
         self._close()
 
 

@@ -9,15 +9,16 @@ a tile they would make the code long, and slow to compile.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from gradc.codegen import matmul
+from gradc.codegen.blocks import Blocks
 from gradc.codegen.collapse import remapped
 from gradc.codegen.loops import MATH_COST, Affine, Buffer, Load, Nest, Phase, Store, cost
 from gradc.codegen.remat import Readers, readers_of
 from gradc.codegen.schedule import Group, Origin, Reason, Refusal, Scheduler, Single
 from gradc.codegen.targets import Target
-from gradc.ir.graph import Graph, Node
-from gradc.ir.ops.contraction import matmul_dims
+from gradc.ir.graph import Node
 from gradc.ir.types import strides_of
 
 #: flops of an epilogue for each element
@@ -26,17 +27,13 @@ LARGEST = 16
 ROWS = 1024
 
 
-def product(graph: Graph, node: Node) -> matmul.Gemm:
-    """What a matmul node asks for."""
-    a, b = (graph.nodes[i].type for i in node.operands)
-    m, n, k = matmul_dims(a, b, node.attrs)
-    batch = node.type.size // (m * n) if m * n else 0
-    ta, tb = node.attrs["ta"], node.attrs["tb"]
-    return matmul.Gemm(a.dtype, m, n, k, ta, tb, batch, m * k, k * n, m * n)
+def fuse_epilogues(scheduler: Scheduler, target: Target, blocks: Sequence[Blocks] = ()) -> None:
+    """Give products their epilogues: each runs where the group that first reads it ran.
 
-
-def fuse_epilogues(scheduler: Scheduler, target: Target) -> None:
-    """Give products their epilogues: each runs where the group that first reads it ran."""
+    A product and its epilogue are in the same blocks of rows, or both in none.
+    """
+    block_of = {k: n for n, b in enumerate(blocks) for k in range(b.first, b.last + 1)}
+    sums = {id_ for b in blocks for id_ in b.sums}
     readers = readers_of(scheduler)
     for index in range(len(scheduler.steps) - 1, -1, -1):
         step = scheduler.steps[index]
@@ -44,7 +41,9 @@ def fuse_epilogues(scheduler: Scheduler, target: Target) -> None:
             continue
         first = min(readers.get(step.node.id, {}), default=index)
         group = scheduler.steps[first]
-        if not isinstance(group, Group):
+        if not isinstance(group, Group) or step.node.id in sums:
+            continue
+        if block_of.get(index) != block_of.get(first):
             continue
         reason = _refusal(scheduler, first, step.node, readers, target)
         if reason is not None:
@@ -71,7 +70,7 @@ def _refusal(
     """Why a group, the first to read a product, is not its epilogue; None if it may be."""
     group = scheduler.steps[home]
     assert isinstance(group, Group)
-    spec = product(scheduler.graph, node)
+    spec = matmul.product(scheduler.graph, node)
     if matmul.strategy(spec, target) == "blas":
         return Reason.BLAS
     whole = -1 in readers[node.id][home]  # read in another shape

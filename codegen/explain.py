@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from gradc.codegen import matmul
 from gradc.codegen.arrange import Way, lanes_at_a_time
@@ -25,6 +25,7 @@ from gradc.codegen.loops import (
     Nest,
     Print,
     Reduce,
+    RowBlocks,
     Stage,
     Statement,
     Store,
@@ -91,15 +92,18 @@ class _Explainer:
         self.scratch = {buffer.name for buffer, _ in lowering.scratches}
 
     def report(self) -> StageReport:
+        if isinstance(self.stage, RowBlocks):
+            return self._row_blocks(self.stage)
         stage, step = self.stage, self.step
         nodes = step.nodes
+        single = () if isinstance(step, Group) or self._after_blocks() else (step.node.op.name,)
         arithmetic, calls = self._work()
         return StageReport(
             number=self.number,
             kind=_kind(stage),
             roles=tuple(dict.fromkeys(n.role.kind for n in nodes)),
             lines=tuple(sorted({loc for n in nodes for loc in n.locs})),
-            ops=(() if isinstance(step, Group) else (step.node.op.name,)) + self._ops(),
+            ops=single + self._ops(),
             loops=self._loops(stage) if isinstance(stage, Nest) else None,
             product=self._product(stage) if isinstance(stage, Contract) else None,
             arithmetic=arithmetic,
@@ -110,6 +114,62 @@ class _Explainer:
             recomputed=self._recomputed(),
             in_place=not isinstance(step, Group) and step.node.id in self.lowering.in_place,
         )
+
+    def _after_blocks(self) -> bool:
+        """Whether this combines the sums of chunks."""
+        first = any(b.first == self.index for b in self.lowering.blocks)
+        return first and not isinstance(self.stage, RowBlocks)
+
+    def _row_blocks(self, stage: RowBlocks) -> StageReport:
+        """All steps that run in the blocks, as one."""
+        (blocks,) = (b for b in self.lowering.blocks if b.first == self.index)
+        steps = self.lowering.steps[blocks.first : blocks.last + 1]
+        nodes = [node for step in steps for node in step.nodes]
+        times = stage.chunks * stage.blocks
+        parts = [
+            _Explainer(self.lowering, self.target, self.number, part) for part in stage.stages
+        ]
+        work = [part._work() for part in parts]
+        ops = [op for part in parts for op in (
+            *(["matmul"] if isinstance(part.stage, Contract) else []), *part._ops()
+        )]
+        return StageReport(
+            number=self.number,
+            kind="row blocks",
+            roles=tuple(dict.fromkeys(n.role.kind for n in nodes)),
+            lines=tuple(sorted({loc for n in nodes for loc in n.locs})),
+            ops=tuple(ops),
+            loops=None,
+            product=None,
+            arithmetic=times * sum(arithmetic for arithmetic, _ in work),
+            calls=times * sum(calls for _, calls in work),
+            memory=self._through_windows(stage, [part._memory() for part in parts]),
+            apart=self._apart(),
+            kept=(),
+            recomputed=(),
+            in_place=False,
+            blocks=str(blocks),
+        )
+
+    def _through_windows(
+        self, stage: RowBlocks, parts: Sequence[Sequence[Traffic]]
+    ) -> tuple[Traffic, ...]:
+        """What blocks read and write in all: of whole buffers each element once."""
+        behind = {w.view.name: w.of for w in stage.windows}
+        whole: dict[str, Traffic] = {}
+        for t in (t for part in parts for t in part if t.level not in ("private", "scratch")):
+            of = behind.get(t.buffer)
+            if of is not None:
+                t = Traffic(
+                    of.name, self._level(of), of.nbytes * bool(t.read),
+                    of.nbytes * bool(t.written), self._argument(of),
+                )
+            seen = whole.get(t.buffer, t)
+            whole[t.buffer] = replace(
+                t, read=max(t.read, seen.read), written=max(t.written, seen.written)
+            )
+        own = Traffic(stage.space.name, "scratch", stage.nbytes, stage.nbytes)
+        return (*whole.values(), own)
 
     def _name(self, id_: int) -> str:
         return f"v{id_} {self.graph.nodes[id_].op.name}"
@@ -261,6 +321,8 @@ class _Explainer:
 
     def _apart(self) -> tuple[Apart, ...]:
         step_of, origin = self.lowering.step_of, self.lowering.scheduler.origins[self.index]
+        if self._after_blocks():
+            return (Apart(self.number - 1, Reason.UNFINISHED, "sums over blocks of rows"),)
         if self.number and step_of[self.number - 1] == self.index:
             name = self._name(origin.node)
             return (Apart(self.number - 1, Reason.WHOLE, f"the next part of {name}"),)

@@ -332,6 +332,7 @@ class Contract:
     value: int = 0
     epilogue: Nest | None = None
     shares: Shares | None = None
+    onto: bool = False  # the product is added to what ``out`` holds
 
     @property
     def flops(self) -> int:
@@ -346,8 +347,9 @@ class Contract:
         flags = f"{'ᵀ' if s.ta else ''}", f"{'ᵀ' if s.tb else ''}"
         batch = f" batch {s.batch}" if s.batch != 1 else ""
         result = f"v{self.value}" if self.epilogue or self.out is None else self.out.name
+        sign = "+=" if self.onto else "="
         yield (
-            f"{result} = {self.a.name}{flags[0]} @ {self.b.name}{flags[1]}"
+            f"{result} {sign} {self.a.name}{flags[0]} @ {self.b.name}{flags[1]}"
             f"   # {s.m}x{s.k}x{s.n}{batch} {SHORT[s.dtype]}, {self.strategy}"
             + (f", {self.shares}" if self.shares else "")
         )
@@ -399,7 +401,68 @@ class Print:
         yield f"print {self.node.attrs['format']!r}, {', '.join(b.name for b in self.operands)}"
 
 
-Stage = Nest | Contract | Irregular | Print
+@dataclass(frozen=True)
+class Window:
+    """A buffer seen from ``chunk`` elements further on a chunk, and ``block`` a block."""
+
+    view: Buffer
+    of: Buffer
+    chunk: int
+    block: int
+
+    def __str__(self) -> str:
+        moves = [f"{n}*{i}" for n, i in ((self.chunk, "chunk"), (self.block, "block")) if n]
+        return f"{self.view.name} = {self.of.name}[{' + '.join(moves)}:]"
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A reduction over blocks, of ``size`` elements: ``part`` of each, or added up in place."""
+
+    kind: str
+    total: Buffer
+    size: int
+    part: Buffer | None
+
+    def __str__(self) -> str:
+        part = self.part.name if self.part else "as they come"
+        return f"{self.total.name} {self.kind}= {part}"
+
+
+@dataclass(frozen=True)
+class RowBlocks:
+    """Stages that go block by block of ``size`` rows; threads share out the chunks of blocks.
+
+    ``space`` is the calling thread's ``nbytes`` of private memory.
+    """
+
+    chunks: int
+    blocks: int
+    size: int
+    stages: tuple[Nest | Contract, ...]
+    windows: tuple[Window, ...]
+    sums: tuple[Sum, ...]
+    space: Buffer
+    nbytes: int
+
+    @property
+    def flops(self) -> int:
+        """A rough count of what it computes."""
+        return self.chunks * self.blocks * sum(stage.flops for stage in self.stages)
+
+    def lines(self) -> Iterator[str]:
+        """The text of the stage, line by line."""
+        yield f"for chunk < {self.chunks}{' parallel' if self.chunks > 1 else ''}:"
+        yield f"  for block < {self.blocks}, of {self.size} rows:"
+        for window in self.windows:
+            yield f"    {window}"
+        for stage in self.stages:
+            yield from (f"    {line}" for line in stage.lines())
+        for total in self.sums:
+            yield f"    {total}"
+
+
+Stage = Nest | Contract | Irregular | Print | RowBlocks
 
 
 @dataclass(frozen=True)

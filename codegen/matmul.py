@@ -23,6 +23,8 @@ from gradc.codegen.matmul_finish import Epilogue, Place
 from gradc.codegen.matmul_form import Form, choose
 from gradc.codegen.matmul_kernel import Kernel, Span
 from gradc.codegen.targets import Target
+from gradc.ir.graph import Graph, Node
+from gradc.ir.ops.contraction import matmul_dims
 
 __all__ = ["Epilogue", "Gemm", "Place", "emit", "externals", "scratch_bytes", "strategy"]
 
@@ -64,6 +66,15 @@ class Gemm:
     stride_a: int = 0
     stride_b: int = 0
     stride_c: int = 0
+
+
+def product(graph: Graph, node: Node) -> Gemm:
+    """What a matmul node asks for."""
+    a, b = (graph.nodes[i].type for i in node.operands)
+    m, n, k = matmul_dims(a, b, node.attrs)
+    batch = node.type.size // (m * n) if m * n else 0
+    ta, tb = node.attrs["ta"], node.attrs["tb"]
+    return Gemm(a.dtype, m, n, k, ta, tb, batch, m * k, k * n, m * n)
 
 
 def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:

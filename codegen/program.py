@@ -11,14 +11,15 @@ import numpy as np
 from gradc.codegen import irregular, matmul
 from gradc.codegen.access import Access, identity, resolve
 from gradc.codegen.arrange import arrange
-from gradc.codegen.buffers import Request, plan
+from gradc.codegen.blocked import BlockLowering
+from gradc.codegen.blocks import Blocks, row_blocks
+from gradc.codegen.buffers import Request, plan, with_buffers
 from gradc.codegen.chunks import Scratch, chunked, shared
 from gradc.codegen.collapse import collapse
-from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles, product
+from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
 from gradc.codegen.loops import (
     Affine,
     Buffer,
-    Compute,
     Contract,
     Fill,
     Guard,
@@ -29,7 +30,6 @@ from gradc.codegen.loops import (
     Nest,
     Phase,
     Print,
-    Reduce,
     Stage,
     Statement,
     Store,
@@ -61,7 +61,8 @@ class Lowering:
         self.scheduler = Scheduler(graph)
         self.steps = self.scheduler.run()
         rematerialise(self.scheduler)
-        fuse_epilogues(self.scheduler, target)
+        self.blocks = row_blocks(self.scheduler, target)
+        fuse_epilogues(self.scheduler, target, self.blocks)
         self.users = self._users()
         self.stored = self._stored()
         self.owners: dict[int, int] = {}
@@ -69,20 +70,32 @@ class Lowering:
         self._share()
         self.buffers: dict[int, Buffer] = {}
         self.scratches: list[tuple[Buffer, int]] = []
+        self.private = {id_ for b in self.blocks for id_ in self._private(b)}
         self.step_of: list[int] = []  # of each stage of the program
 
     def run(self) -> LoopProgram:
         """The program."""
         self._place_values()
         stages: list[Stage] = []
+        blocks = {k: b for b in self.blocks for k in range(b.first, b.last + 1)}
         for index, step in enumerate(self.steps):
-            made = self._stages(index, step)
+            if index in blocks:
+                made = self._blocks(blocks[index]) if index == blocks[index].first else []
+            else:
+                made = self._stages(index, step)
             stages.extend(made)
             self.step_of.extend([index] * len(made))
         place = self._plan_arena()
+
+        def placed(buffer: Buffer) -> Buffer:
+            if buffer.kind in ("private", "window"):
+                return buffer
+            at = place[buffer.name]
+            return replace(buffer, offset=at.offset) if buffer.kind == "part" else at
+
         return LoopProgram(
             self.graph.name,
-            tuple(_with_buffers(stage, place) for stage in stages),
+            tuple(with_buffers(stage, placed) for stage in stages),
             tuple(place[b.name] for b in self._all_buffers()),
             self.arena,
             self.graph.input_types,
@@ -183,7 +196,7 @@ class Lowering:
                 f"out{k}", "output", node.type.dtype, node.type.size, index=k
             )
         for id_ in sorted(self.stored):
-            if id_ not in self.buffers and id_ not in self.owners:
+            if id_ not in self.buffers and id_ not in self.owners and id_ not in self.private:
                 node = self.graph.nodes[id_]
                 self.buffers[id_] = Buffer(
                     f"buf{id_}", "arena", node.type.dtype, node.type.size
@@ -221,10 +234,10 @@ class Lowering:
                 ids = [id_, *family.get(id_, [])]
                 last = max(max(self.users.get(i, {self.scheduler.home[i]})) for i in ids)
                 first = min(self.scheduler.home[i] for i in ids)
-                requests.append(Request(buffer.nbytes, first, max(first, last)))
+                requests.append(self._request(buffer, first, max(first, last)))
                 wanted.append(buffer)
         for buffer, index in self.scratches:
-            requests.append(Request(buffer.nbytes, index, index))
+            requests.append(self._request(buffer, index, index))
             wanted.append(buffer)
         offsets, self.arena = plan(requests)
         place = {b.name: b for b in self._all_buffers()}
@@ -232,7 +245,34 @@ class Lowering:
             place[buffer.name] = replace(buffer, offset=offset)
         return place
 
+    def _request(self, buffer: Buffer, first: int, last: int) -> Request:
+        """The life of a buffer: steps that run in blocks all run until the last block."""
+        for b in self.blocks:
+            first = b.first if b.first <= first <= b.last else first
+            last = b.last if b.first <= last <= b.last else last
+        return Request(buffer.nbytes, first, last)
+
     # -- stages --------------------------------------------------------------------------------
+
+    def _private(self, blocks: Blocks) -> set[int]:
+        """Values in memory that only steps of the same blocks read, row by row."""
+        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
+        steps = range(blocks.first, blocks.last + 1)
+        return {
+            id_ for id_, home in self.scheduler.home.items()
+            if home in steps and id_ in self.stored and id_ not in blocks.sums | outputs
+            and all(user in steps for user in self.users.get(id_, ()))
+        }
+
+    def _blocks(self, blocks: Blocks) -> list[Stage]:
+        def scratch(dtype: np.dtype[Any], size: int) -> Buffer:
+            return self.scratch(blocks.first, dtype, size)
+
+        lowering = BlockLowering(
+            self.graph, self.target, blocks, self.scheduler.accesses, self.stored, self.private,
+            self.users, self.scheduler.home, self.memory, scratch,
+        )
+        return lowering.stages(self.steps[blocks.first : blocks.last + 1])
 
     def _stages(self, index: int, step: Group | Single) -> list[Stage]:
         def scratch(dtype: np.dtype[Any], size: int) -> Buffer:
@@ -262,7 +302,7 @@ class Lowering:
 
     def _contract(self, step: Single, index: int) -> list[Stage]:
         node = step.node
-        spec = product(self.graph, node)
+        spec = matmul.product(self.graph, node)
         nbytes = matmul.scratch_bytes(spec, self.target)
         a, b = (self.memory(i) for i in node.operands)
         space = self.scratch(index, np.dtype(np.uint8), nbytes) if nbytes else None
@@ -329,25 +369,3 @@ class Lowering:
             return Literal(0, 0, node.type.dtype)
         guards = tuple(Guard(g.index, g.extent) for g in access.guards)
         return Load(0, self.memory(access.source), access.linear(node.type.shape), guards)
-
-
-def _with_buffers(thing: Any, place: dict[str, Buffer]) -> Any:
-    """The same stage with the buffers' final places."""
-    if isinstance(thing, (Compute, Literal, Reduce)):  # most of a program, and none has a buffer
-        return thing
-    if isinstance(thing, Buffer):
-        if thing.kind == "part":
-            return replace(thing, offset=place[thing.name].offset)
-        return thing if thing.kind == "private" else place[thing.name]
-    if isinstance(thing, Load):
-        return Load(thing.value, _with_buffers(thing.buffer, place), thing.index, thing.guards)
-    if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
-        return tuple(_with_buffers(x, place) for x in thing)
-    if type(thing).__module__ == Nest.__module__ and not isinstance(thing, Affine):
-        fields = {
-            name: _with_buffers(value, place)
-            for name, value in vars(thing).items()
-            if isinstance(value, (Buffer, tuple)) or type(value).__module__ == Nest.__module__
-        }
-        return replace(thing, **fields)
-    return thing

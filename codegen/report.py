@@ -105,7 +105,10 @@ class Apart:
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage. ``ops`` has an op for each value computed; ``calls`` are those of vector math."""
+    """One stage. ``ops`` has an op for each value computed; ``calls`` are those of vector math.
+
+    blocks: how rows are cut, where several steps run block by block.
+    """
 
     number: int
     kind: str
@@ -121,6 +124,7 @@ class StageReport:
     kept: tuple[str, ...]
     recomputed: tuple[str, ...]
     in_place: bool
+    blocks: str = ""
 
     @property
     def flops(self) -> int:
@@ -149,6 +153,8 @@ class StageReport:
         where = dict.fromkeys(f"{PurePath(loc.file).name}:{loc.line}" for loc in self.lines)
         what = [self.kind, "+".join(self.roles), _listed(where)]
         yield f"stage {self.number}: {', '.join(filter(None, what))}"
+        if self.blocks:
+            yield f"  blocks     {self.blocks}"
         if self.loops:
             yield f"  loops      {self.loops}"
         if self.product:
