@@ -62,6 +62,22 @@ def test_rows_of_every_length(forced: Way, rows: int, inner: int) -> None:
     check(passes.optimize(single), [x.astype(F32), w.astype(F32)])
 
 
+def sharpness(x: Value) -> Value:
+    """The sum of squared softmaxes, whose exponentials are kept for the second sweep."""
+    top = ops.spread(ops.max_(x, axes=(1,)), x, (1,))
+    e = ops.exp(x - top)
+    share = e / ops.spread(ops.sum_(e, axes=(1,)), x, (1,))
+    return ops.sum_(share * share, axes=(0, 1))
+
+
+@pytest.mark.parametrize("rows", [2, 8, 21, 3001])
+@pytest.mark.parametrize("inner", [2, 7, 40])
+def test_values_kept_from_sweep_to_sweep(forced: Way, rows: int, inner: int) -> None:
+    graph = build(sharpness, (rows, inner))
+    check(graph, [normal(rows, inner)])
+    check(passes.optimize(autodiff.value_and_grad(graph, [0])), [normal(rows, inner)])
+
+
 def distances(x: Value, centres: Value) -> Value:
     """k-means: what each point is from the nearest centre."""
     (n, d), k = x.type.shape, centres.type.shape[0]
