@@ -20,8 +20,13 @@ Readers = dict[int, dict[int, list[int]]]
 
 
 def rematerialise(scheduler: Scheduler) -> None:
-    """Copy cheap values into the groups that read them, for all of which that must be possible."""
+    """Copy cheap values into the groups that read them, for all of which that must be possible.
+
+    A chain of copies, each made for nothing but the next, may take no more than one: else a long
+    recurrence would be computed from its beginning in every group that reads a part of it.
+    """
     graph = scheduler.graph
+    chains: dict[int, dict[int, int]] = {}  # step -> a copy in it -> flops of its chain
     readers = readers_of(scheduler)
     kept = {scheduler.root(i) for i in graph.outputs}
     for id_ in sorted(scheduler.home, reverse=True):
@@ -36,14 +41,27 @@ def rematerialise(scheduler: Scheduler) -> None:
             _possible(scheduler, id_, closure, step, users[step]) for step in others
         ):
             continue
+        flops = sum(cost(graph.nodes[member]) for member in closure)
+        lengths = {
+            step: flops + min(chains.get(step, {}).get(user, 0) for user in users[step])
+            for step in others
+        }
+        if max(lengths.values()) > CHEAP:
+            continue
         for step in others:
             _copy(scheduler, closure, step)
             for member in closure:
+                chain = chains.setdefault(step, {})
+                chain[member] = min(lengths[step], chain.get(member, CHEAP))
                 for read in scheduler.accesses(graph.nodes[member]):
                     readers.setdefault(read.source, {}).setdefault(step, []).append(member)
             del users[step]
         if home not in users:
             _move(scheduler, id_, min(others), readers)
+    for step in chains:
+        group = scheduler.steps[step]
+        assert isinstance(group, Group)
+        group.members = dict(sorted(group.members.items()))
 
 
 def _move(
@@ -141,4 +159,3 @@ def _copy(scheduler: Scheduler, closure: list[int], step: int) -> None:
     axes = tuple(range(len(group.domain)))
     for id_ in closure:
         group.members.setdefault(id_, Member(scheduler.graph.nodes[id_], axes, False))
-    group.members = dict(sorted(group.members.items()))

@@ -39,6 +39,17 @@ def normalised(steps: int) -> Any:
     return loss
 
 
+def logistic(steps: int) -> Any:
+    """Every step is cheap to compute again from the one before."""
+
+    def loss(x: Any) -> Any:
+        for _ in range(steps):
+            x = 1.5 * x - x * x
+        return np.sum(x)
+
+    return loss
+
+
 def calls(loss: Any) -> Counter[CodeType]:
     """How often each function of Python's is called from trace to LLVM's text."""
     counted: Counter[CodeType] = Counter()
@@ -57,7 +68,9 @@ def calls(loss: Any) -> Counter[CodeType]:
     return counted
 
 
-@pytest.mark.parametrize(("program", "steps"), [(unrolled, 150), (normalised, 40)])
+@pytest.mark.parametrize(("program", "steps"), [
+    (unrolled, 150), (normalised, 40), (logistic, 200),
+])
 def test_work_grows_with_the_length_of_the_program(program: Any, steps: int) -> None:
     calls(program(2))  # what is done once in a process
     some, many = calls(program(steps)), calls(program(4 * steps))
