@@ -20,7 +20,7 @@ from gradc.codegen import blas
 from gradc.codegen.lanes import Lanes
 from gradc.codegen.llvm import Builder, Val
 from gradc.codegen.matmul_finish import Epilogue, Place
-from gradc.codegen.matmul_form import Form, choose
+from gradc.codegen.matmul_form import SLICE, Form, choose
 from gradc.codegen.matmul_kernel import Kernel, Span
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Graph, Node
@@ -81,10 +81,16 @@ def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:
     """Whether the product is an emitted kernel or a call to BLAS (float32 and float64 only)."""
     operand = spec.k * spec.n * spec.dtype.itemsize
     # Few rows are bound by memory, where BLAS has nothing to gain by its blocking.
-    small = operand <= KERNEL * target.l2 or min(spec.m, spec.n) < 8
+    small = operand <= KERNEL * target.l2 or min(spec.m, spec.n) < 8 or _long(spec, target)
     if spec.dtype.kind != "f" or small or max(spec.m, spec.n, spec.k) >= 2**31:
         return "kernel"
     return "blas"
+
+
+def _long(spec: Gemm, target: Target) -> bool:
+    """Whether many terms add up to a result that stays in the cache, with a slice of B."""
+    row = spec.n * spec.dtype.itemsize
+    return SLICE * row <= target.l2 // 2 and spec.m * row <= target.l2
 
 
 def reason(spec: Gemm, target: Target) -> str:
@@ -97,6 +103,8 @@ def reason(spec: Gemm, target: Target) -> str:
         return "with so few rows or columns memory is the bound, not arithmetic"
     if spec.dtype.kind != "f":
         return f"BLAS has no product of {spec.dtype}"
+    if _long(spec, target):
+        return "its result stays in the second-level cache while the sums go in slices"
     if strategy(spec, target) == "kernel":
         return "BLAS counts in 32 bits"
     return size.format(f"is more than {KERNEL} times")

@@ -9,6 +9,9 @@ from typing import Literal
 from gradc.codegen.lanes import Part, parts
 from gradc.codegen.targets import Target
 
+#: terms of a sum that go before the next ones, where a packed B is too large to read again
+SLICE = 256
+
 
 @dataclass(frozen=True)
 class Form:
@@ -129,7 +132,7 @@ def _choose(
     # Measured: slices pay where tiles read a panel of B again and all of B takes long to come.
     depth = k
     if m > rows and k * n * itemsize > target.l2 // 4:
-        depth = _slice(k, 256 if pack_b else 128)
+        depth = _slice(k, SLICE if pack_b else SLICE // 2)
     fitting = max(rows, target.l2 // 4 // (depth * itemsize or 1) // rows * rows)
     row_block = fitting if (panels > 1 or pack_a) and fitting < m else m
     sizes = (rows, cols, row_block, depth)
