@@ -20,7 +20,7 @@ from tests.sampling import Array, fill
 
 UNARY = (
     "neg abs exp expm1 log log1p sqrt cbrt sin cos tan tanh sinh cosh asinh atan sigmoid softplus "
-    "floor rint sign logistic_density"
+    "floor rint sign logistic_density erf erfc gaussian"
 ).split()
 BINARY = (
     "add sub mul div maximum minimum fmax pow hypot atan2 copysign floordiv mod"

@@ -205,16 +205,19 @@ def _lgamma(x: Vec) -> Vec:
     large, below_one = a.ge(STIRLING), a.lt(1.0)
     product = where(a.ge(2.0), a - 1.0, 1.0) * where(a.ge(3.0), a - 2.0, 1.0)
     h, h_low = log_double_double(where(large | below_one, a, product))
-    u = a - a.trunc()
-    small = _around_half(u, LGAMMA_SMALL)
     inverse = 1.0 / a
     series = fma(polynomial(inverse * inverse, LGAMMA_LARGE), inverse, HALF_LOG_TWO_PI)
+    # u·(u - 1)·P(u - ½) as a sum of two: right of 2 it cancels against log p.
+    u = a - a.trunc()
+    v, (constant, *others) = u - 0.5, LGAMMA_SMALL
+    bend, bend_low = two_product(u, u - 1.0)
+    small, small_low = two_product(bend, bend.const(constant))
+    small_low = fma(bend, v * polynomial(v, others), fma(bend_low, constant, small_low))
     # Of a < 1 reflected: lgamma(1 + a), for what is subtracted is log a too.
     times = where(below_one, choose(x.lt(0.0), 0.0, -1.0, x), where(large, a - 0.5, 1.0))
     y, y_low = two_product(times, h)
-    y, error = fast_two_sum(y, where(large, -a, 0.0))
-    y_low = error + fma(times, h_low, y_low)
-    y_low = where(large, y_low + series, fma(u * (u - 1.0), small, y_low))
+    y, error = two_sum(y, where(large, -a, small))
+    y_low = (error + fma(times, h_low, y_low)) + where(large, series, small_low)
 
     def reflected() -> Vec:
         odd, (s, _), (c, _) = _sin_cos_pi(a)

@@ -74,7 +74,7 @@ def record(
     place = "–" if worst == 0.5 else ", ".join(f"{x:.{digits}g}" for x in at)
     # Rounded upward: a table must not promise more than was found.
     rounded = -(-worst * 1000 // 1) / 1000
-    rows[function, dtype] = Row(function, dtype, bound, rounded, place, sample)
+    rows[function, dtype] = Row(function, dtype, float(bound), rounded, place, sample)
     ordered = sorted(rows.values(), key=lambda r: (r.function.startswith("slope"), r.function,
                                                    r.dtype != "float64"))
     PATH.parent.mkdir(exist_ok=True)
