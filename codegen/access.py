@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from gradc.codegen.loops import Affine, Guard
+from gradc.codegen.statements import Affine, Guard
 from gradc.ir.graph import Builder, Graph, Node
 from gradc.ir.types import Shape, strides_of
 

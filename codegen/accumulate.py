@@ -16,8 +16,9 @@ import numpy as np
 
 from gradc.codegen.arrange import written_out
 from gradc.codegen.llvm import Builder, Val, vector
-from gradc.codegen.loops import Accumulate, Affine, Buffer, Nest, Statement
+from gradc.codegen.loops import Nest
 from gradc.codegen.scalars import Lane, memory_type, register_type
+from gradc.codegen.statements import Accumulate, Affine, Buffer, Statement
 from gradc.codegen.sums import COMPENSATE, combine, horizontal, reduction_identity, two_sum
 from gradc.codegen.targets import Target
 

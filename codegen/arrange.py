@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from gradc.codegen.loops import (
+from gradc.codegen.loops import Nest, Phase
+from gradc.codegen.statements import (
     MATH_COST,
     Accumulate,
     Affine,
@@ -25,8 +26,6 @@ from gradc.codegen.loops import (
     Gather,
     Literal,
     Load,
-    Nest,
-    Phase,
     Reduce,
     Statement,
     Store,

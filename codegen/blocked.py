@@ -21,23 +21,10 @@ from gradc.codegen.buffers import Request, plan, with_buffers
 from gradc.codegen.chunks import Scratch, combine
 from gradc.codegen.collapse import collapse
 from gradc.codegen.epilogue import ROWS, on_tiles
-from gradc.codegen.loops import (
-    Accumulate,
-    Affine,
-    Buffer,
-    Contract,
-    Load,
-    Nest,
-    Phase,
-    RowBlocks,
-    Stage,
-    Statement,
-    Store,
-    Sum,
-    Window,
-)
+from gradc.codegen.loops import Contract, Nest, Phase, RowBlocks, Stage, Sum, Window
 from gradc.codegen.lower import NestBuilder
 from gradc.codegen.schedule import Group, Single, Step
+from gradc.codegen.statements import Accumulate, Affine, Buffer, Load, Statement, Store
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Graph, Node
 

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from gradc.codegen.accumulate import each
 from gradc.codegen.llvm import Builder, Val, vector
-from gradc.codegen.loops import Buffer, RowBlocks, Stage, Sum, Window
+from gradc.codegen.loops import RowBlocks, Stage, Sum, Window
 from gradc.codegen.scalars import memory_type
+from gradc.codegen.statements import Buffer
 from gradc.codegen.sums import combine, reduction_identity
 from gradc.codegen.targets import Target
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 
 from gradc.codegen import matmul
 from gradc.codegen.access import Access
-from gradc.codegen.loops import Affine, cost
 from gradc.codegen.schedule import (
     Group,
     Member,
@@ -25,6 +24,7 @@ from gradc.codegen.schedule import (
     Step,
     to_domain,
 )
+from gradc.codegen.statements import Affine, cost
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Graph
 from gradc.ir.types import Shape

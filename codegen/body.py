@@ -11,7 +11,8 @@ import numpy as np
 
 from gradc.codegen.accumulate import Accumulators, Pointer
 from gradc.codegen.llvm import Builder, Val, intrinsic_suffix, like, scalar_of, vector
-from gradc.codegen.loops import (
+from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
+from gradc.codegen.statements import (
     Accumulate,
     Affine,
     Buffer,
@@ -24,7 +25,6 @@ from gradc.codegen.loops import (
     Statement,
     Store,
 )
-from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
 from gradc.codegen.sums import combine, horizontal, reduction_identity
 from gradc.ir.types import BOOL
 

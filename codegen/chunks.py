@@ -16,20 +16,16 @@ import numpy as np
 
 from gradc.codegen import matmul
 from gradc.codegen.collapse import affines_of, remapped
-from gradc.codegen.loops import (
+from gradc.codegen.loops import Chunks, Contract, Nest, Phase, Shares
+from gradc.codegen.statements import (
     Accumulate,
     Affine,
     Buffer,
-    Chunks,
     Compute,
-    Contract,
     Gather,
     Literal,
     Load,
-    Nest,
-    Phase,
     Reduce,
-    Shares,
     Statement,
     Store,
     uses,

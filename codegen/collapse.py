@@ -6,17 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from gradc.codegen.loops import (
-    Accumulate,
-    Affine,
-    Gather,
-    Guard,
-    Load,
-    Nest,
-    Phase,
-    Statement,
-    Store,
-)
+from gradc.codegen.loops import Nest, Phase
+from gradc.codegen.statements import Accumulate, Affine, Gather, Guard, Load, Statement, Store
 
 
 def collapse(nest: Nest) -> Nest:

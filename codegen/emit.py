@@ -9,11 +9,7 @@ from gradc.codegen.blockloop import emit_blocks
 from gradc.codegen.chunks import statements
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
-    MATH_COST,
-    Buffer,
-    Compute,
     Contract,
-    Gather,
     Irregular,
     LoopProgram,
     Nest,
@@ -21,10 +17,10 @@ from gradc.codegen.loops import (
     RowBlocks,
     Shares,
     Stage,
-    cost,
 )
 from gradc.codegen.nests import NestEmitter
 from gradc.codegen.scalars import memory_type
+from gradc.codegen.statements import MATH_COST, Buffer, Compute, Gather, cost
 from gradc.codegen.targets import Target, host
 from gradc.codegen.tiles import TileEpilogue
 

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from gradc.codegen import matmul
 from gradc.codegen.blocks import Blocks
 from gradc.codegen.collapse import remapped
-from gradc.codegen.loops import MATH_COST, Affine, Buffer, Load, Nest, Phase, Store, cost
+from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.remat import Readers, readers_of
 from gradc.codegen.schedule import Group, Origin, Reason, Refusal, Scheduler, Single
+from gradc.codegen.statements import MATH_COST, Affine, Buffer, Load, Store, cost
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Node
 from gradc.ir.types import strides_of

@@ -12,29 +12,24 @@ from dataclasses import dataclass, field, replace
 
 from gradc.codegen import matmul
 from gradc.codegen.arrange import Way, lanes_at_a_time
-from gradc.codegen.loops import (
+from gradc.codegen.loops import Contract, Irregular, Nest, Print, RowBlocks, Stage
+from gradc.codegen.prepare import prepare
+from gradc.codegen.program import Lowering
+from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
+from gradc.codegen.schedule import Group, Reason
+from gradc.codegen.statements import (
     MATH_COST,
     Accumulate,
     Affine,
     Buffer,
     Compute,
-    Contract,
     Gather,
-    Irregular,
     Load,
-    Nest,
-    Print,
     Reduce,
-    RowBlocks,
-    Stage,
     Statement,
     Store,
     cost,
 )
-from gradc.codegen.prepare import prepare
-from gradc.codegen.program import Lowering
-from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
-from gradc.codegen.schedule import Group, Reason
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from gradc.codegen.access import Access
 from gradc.codegen.collapse import collapse
-from gradc.codegen.loops import (
+from gradc.codegen.loops import Nest, Phase
+from gradc.codegen.schedule import Group, Member, to_domain
+from gradc.codegen.statements import (
     Accumulate,
     Affine,
     Buffer,
@@ -19,14 +21,11 @@ from gradc.codegen.loops import (
     Guard,
     Literal,
     Load,
-    Nest,
-    Phase,
     Reduce,
     Statement,
     Store,
     cost,
 )
-from gradc.codegen.schedule import Group, Member, to_domain
 from gradc.codegen.sums import COMPENSATE
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import strides_of

@@ -10,9 +10,10 @@ from gradc.codegen.arrange import lanes_at_a_time
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import first_lanes
 from gradc.codegen.llvm import Builder, Val, lanes_of
-from gradc.codegen.loops import Affine, Buffer, Gather, Nest, Phase, Reduce
+from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.rowblock import RowBlock
 from gradc.codegen.scalars import Lane
+from gradc.codegen.statements import Affine, Buffer, Gather, Reduce
 from gradc.codegen.sums import horizontal, reduction_identity
 from gradc.codegen.sweep import Sweep
 from gradc.codegen.targets import Target

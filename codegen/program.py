@@ -17,27 +17,12 @@ from gradc.codegen.buffers import Request, plan, with_buffers
 from gradc.codegen.chunks import Scratch, chunked, shared
 from gradc.codegen.collapse import collapse
 from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
-from gradc.codegen.loops import (
-    Affine,
-    Buffer,
-    Contract,
-    Fill,
-    Guard,
-    Irregular,
-    Literal,
-    Load,
-    LoopProgram,
-    Nest,
-    Phase,
-    Print,
-    Stage,
-    Statement,
-    Store,
-)
+from gradc.codegen.loops import Contract, Fill, Irregular, LoopProgram, Nest, Phase, Print, Stage
 from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, prepare
 from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
+from gradc.codegen.statements import Affine, Buffer, Guard, Literal, Load, Statement, Store
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import strides_of

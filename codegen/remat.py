@@ -7,8 +7,8 @@ nothing is saved by it, and a call of vector math costs more than a load.
 
 from __future__ import annotations
 
-from gradc.codegen.loops import cost
 from gradc.codegen.schedule import Group, Member, Scheduler, domain_of, in_registers
+from gradc.codegen.statements import cost
 
 #: flops up to which a value is recomputed in another nest
 CHEAP = 4

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from gradc.codegen.arrange import Way
-from gradc.codegen.loops import MATH_COST
 from gradc.codegen.schedule import Reason
+from gradc.codegen.statements import MATH_COST
 from gradc.ir.graph import Loc
 
 #: lines, ops and values of a stage that are written out

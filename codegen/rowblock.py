@@ -10,8 +10,9 @@ import numpy as np
 from gradc.codegen.arrange import written_out
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.llvm import Val, vector
-from gradc.codegen.loops import Literal, Load, Nest, Phase, Reduce, Statement, uses
+from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.scalars import Lane, memory_type, register_type
+from gradc.codegen.statements import Literal, Load, Reduce, Statement, uses
 from gradc.codegen.sums import reduction_identity
 
 #: the inner loops of a phase for one row: the results of its reductions

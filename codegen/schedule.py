@@ -17,8 +17,8 @@ from enum import Enum
 from typing import NamedTuple
 
 from gradc.codegen.access import Access, identity, is_view, resolve
-from gradc.codegen.loops import MATH_COST, Affine, cost
 from gradc.codegen.prepare import ASSEMBLED, OPAQUE, is_alias
+from gradc.codegen.statements import MATH_COST, Affine, cost
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import Shape
 

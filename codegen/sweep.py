@@ -10,21 +10,20 @@ from gradc.codegen.accumulate import CHUNKS
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import first_lanes
 from gradc.codegen.llvm import Val, vector
-from gradc.codegen.loops import (
+from gradc.codegen.loops import Nest, Phase
+from gradc.codegen.scalars import Lane, broadcast, register_type
+from gradc.codegen.statements import (
     Accumulate,
     Affine,
     Compute,
     Guard,
     Load,
-    Nest,
-    Phase,
     Reduce,
     Statement,
     cost,
     flops_of,
     uses,
 )
-from gradc.codegen.scalars import Lane, broadcast, register_type
 from gradc.codegen.sums import combine, reduction_identity, two_sum
 
 #: vectors summed before the partial sum is added, compensated, to the total

@@ -8,9 +8,10 @@ from gradc.codegen.accumulate import Accumulators, Pointer, each
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import Lanes, first_lanes
 from gradc.codegen.llvm import Builder, Val, lanes_of, vector
-from gradc.codegen.loops import Accumulate, Compute, Contract, Literal, Load, Nest, Statement
+from gradc.codegen.loops import Contract, Nest
 from gradc.codegen.matmul_finish import Place as At
 from gradc.codegen.scalars import Lane, broadcast, memory_type
+from gradc.codegen.statements import Accumulate, Compute, Literal, Load, Statement
 from gradc.codegen.sums import two_sum
 from gradc.codegen.targets import Target
 
