@@ -3,7 +3,8 @@
 ``emit(b, "exp", [x])`` emits e^x at the builder's position for a value of any number of lanes
 of ``double`` or ``float``. Results do not depend on the number of lanes. No library function is
 called; the trigonometric functions and fmod branch to a function of the module's own when
-some lane has a huge argument, and leave the builder in a new block.
+some lane has a huge argument, and lgamma, digamma and trigamma around the reflection formula when
+none is negative: these leave the builder in a new block.
 """
 
 from __future__ import annotations

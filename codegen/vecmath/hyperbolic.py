@@ -29,36 +29,32 @@ TANH_UNDER = {
     "double": (1.0, 0.46422164037348296, 0.02451339343909713, 0.000254180476145707),
     "float": (1.0, 0.4560153, 0.02055219),
 }
-# Beyond it the slope of tanh is 0; from half of it on e^2x + 1 = e^2x.
+# Beyond it the slope of tanh is 0.
 TANH_RANGE = {"double": 374.0, "float": 53.0}
-# Where e^2x could overflow it is divided by this power of two.
-TANH_SCALE = 64.0
+# e^2x is divided by two to this power, that it does not overflow before the slope is 0.
+TANH_SCALE = 64
 
 
 def tanh_sech2(x: Vec) -> tuple[Vec, Vec]:
     """tanh x and its slope sech² x, which keeps its digits where tanh saturates.
 
     tanh is x + x³·(-1/3 + x²·P/Q), or 1 - 2w with w = 1 / (e^2x + 1) from 0.973 on; the slope is
-    (1 - tanh x)·(1 + tanh x), or 4·w·(1 - w). One division serves all. The rational approximation
-    is the form of Cody & Waite (1980), its leading term set apart; at 0.973 the quotient falls
-    below 1/4, and with it its rounding.
+    (1 - tanh x)·(1 + tanh x), or 2·w·(1 + tanh x). One division serves all. The rational
+    approximation is the form of Cody & Waite (1980), its leading term set apart; at 0.973 the
+    quotient falls below 1/4, and with it its rounding.
     """
     a = x.abs().at_most(x.pick(TANH_RANGE))
     z = a * a
     over, under = horner(z, x.pick(TANH_OVER)), horner(z, x.pick(TANH_UNDER))
-    _, r, low, t = reduce_ln2(a + a, x.format.bias)
-    far = a.gt(x.pick(TANH_RANGE) / 2)
-    power = power_of_two(t - choose(far, TANH_SCALE, 0.0, x))
-    one = choose(far, 0.0, 1.0, x)
-    e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + one)  # rounded once
+    _, r, low, t = reduce_ln2(a + a, x.format.bias - TANH_SCALE)
+    power, scale = power_of_two(t), 2.0**-TANH_SCALE
+    e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + scale)  # rounded once
     small = a.lt(0.973)
     quotient = where(small, over, 1.0) / where(small, under, e_plus_1)
-    beside_1 = where(far, 0.0, quotient)
-    inner = fma(where(small, z, 1.0), beside_1, choose(small, -1.0 / 3.0, 0.0, x))
-    y = fma(where(small, a * z, -2.0), inner, where(small, a, 1.0))
-    less = where(small, 1.0 - y, quotient * 4.0)
-    slope = less * (1.0 + where(small, y, -beside_1)) * choose(far, 2.0**-TANH_SCALE, 1.0, x)
-    return y.copysign(x), slope
+    inner = fma(where(small, z, 1.0), quotient, choose(small, -1.0 / 3.0, 0.0, x))
+    y = fma(where(small, a * z, -2.0 * scale), inner, where(small, a, 1.0))
+    less = where(small, 1.0 - y, quotient + quotient)
+    return y.copysign(x), less * (1.0 + y) * choose(small, 1.0, scale, x)
 
 
 def tanh(x: Vec) -> Vec:
