@@ -85,8 +85,6 @@ def address(compile: Callable[[str], bytes]) -> int:
             table = {name: cpython.python_function(name) for name in module.externals}
             _pool.library = link(compile(str(module)), pool.EXPORTS, table)
             _pool.number("wanted").value = num_threads() - 1
-            if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=_forget)
             atexit.register(_end)
         return _pool.library.address("parallel")
 
@@ -94,10 +92,15 @@ def address(compile: Callable[[str], bytes]) -> int:
 def _forget() -> None:
     """In the child of a fork there are none of the threads: have none, until work asks for them."""
     _pool.lock = threading.Lock()
-    assert _pool.library is not None
+    if _pool.library is None:
+        return
     ctypes.memset(_pool.library.address("slots"), 0, pool.MOST * pool.SLOT)
     for name in ("started", "busy"):
         _pool.number(name).value = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _end() -> None:
