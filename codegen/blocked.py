@@ -161,6 +161,12 @@ class BlockLowering:
         def moved(s: Statement) -> Statement:
             if isinstance(s, (Load, Store)):
                 return replace(s, buffer=self._window(s.buffer, *strides(s.index)))
+            if isinstance(s, Accumulate):
+                view = self._window(s.buffer, *strides(s.index))
+                if view.kind == "window":  # of which a block sets its own rows to begin with
+                    rows = self.blocks.rows * self.blocks.batch
+                    view = replace(view, size=view.size // rows * self.blocks.size)
+                return replace(s, buffer=view)
             return s
 
         phases = tuple(

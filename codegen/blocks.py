@@ -1,9 +1,10 @@
-"""Which steps run together in blocks of rows, from matrix product to matrix product.
+"""Which steps run together in blocks of rows, as from matrix product to matrix product.
 
 A network's layers, forward and backward, and attention's scores do to each row of a batch the same
 as to every other, but for sums over the rows (the gradients of weights). Such steps go block by
-block of rows through all of them, so that what they hand on stays in the second-level cache. How
-rows are cut is decided by shapes alone: results do not depend on threads.
+block of rows through all of them, so that what they hand on stays in the second-level cache. So
+do nests alone that cannot fuse, as those of all pairs of rows and centres. How rows are cut is
+decided by shapes alone: results do not depend on threads.
 """
 
 from __future__ import annotations
@@ -117,11 +118,26 @@ def row_blocks(scheduler: Scheduler, target: Target) -> list[Blocks]:
                 failures += 1
                 failed |= set(search.inside)
         start += 1
-    return found
+    return found or _without_products(scheduler, target)
+
+
+def _without_products(scheduler: Scheduler, target: Target) -> list[Blocks]:
+    """Nests over the same rows in blocks, from the first that is large."""
+    for start, step in enumerate(scheduler.steps):
+        if isinstance(step, Group) and len(step.domain) > 1 and step.members:
+            node = next(iter(step.members.values())).node
+            nbytes = math.prod(step.domain) * node.type.dtype.itemsize
+            if nbytes > target.l2 // 2:
+                blocks = _Search(scheduler, target, start).run()
+                return [blocks] if blocks else []
+    return []
 
 
 class _Search:
-    """Tries to run the steps from a matrix product on in blocks of its rows."""
+    """Tries to run the steps from one on in blocks of its rows.
+
+    From a matrix product on they are products and nests, from a nest on they are nests.
+    """
 
     def __init__(self, scheduler: Scheduler, target: Target, start: int) -> None:
         self.scheduler = scheduler
@@ -129,9 +145,10 @@ class _Search:
         self.target = target
         self.start = start
         step = scheduler.steps[start]
-        assert isinstance(step, Single)
-        self.extents = step.node.type.shape[:-1]
-        self.itemsize = step.node.type.dtype.itemsize
+        self.products = isinstance(step, Single)
+        node = step.nodes[0]
+        self.extents = step.domain[:1] if isinstance(step, Group) else node.type.shape[:-1]
+        self.itemsize = node.type.dtype.itemsize
         self.rank = len(self.extents)
         self.inside: list[int] = []
         self.values: set[int] = set()  # computed in blocks, each with a row of its own
@@ -175,7 +192,7 @@ class _Search:
     def _joins(self, index: int, step: Step) -> bool:
         """Whether a step can run in blocks; if so, what it computes is noted."""
         if isinstance(step, Single):
-            return step.node.op.name == "matmul" and self._product(step)
+            return self.products and step.node.op.name == "matmul" and self._product(step)
         return bool(step.members) and self._group(index, step)
 
     def _product(self, step: Single) -> bool:
@@ -268,7 +285,9 @@ class _Search:
 
     def _sized(self) -> Blocks | None:
         """The size of blocks, if they pay."""
-        if self.contracts < 2 or not self.rows_out:
+        if self.products and (self.contracts < 2 or not self.rows_out):
+            return None
+        if len(self.inside) < 2:
             return None
         rows, batch = math.prod(self.extents), math.prod(self.extents[:-1])
         per_row, accesses = self._handed()

@@ -20,6 +20,7 @@ from gradc.codegen.targets import Target, host
 from gradc.ir import autodiff, interp, ops, passes
 from gradc.ir.graph import Graph, Value
 from gradc.ir.types import F32, F64
+from tests.codegen.test_arrange import distances
 from tests.codegen.test_epilogue import network, product, wide
 from tests.codegen.test_nests import build, normal, poisoned
 
@@ -97,6 +98,22 @@ def test_rows_that_blocks_do_not_divide() -> None:
 def test_what_stays_in_the_cache_is_not_cut() -> None:
     graph, _ = gradient(regression, *shapes_of(64, 4, 16, 16, 2))
     assert not blocks(Kernel(graph, dataclasses.replace(host(), l2=1 << 21)).program)
+
+
+@pytest.mark.parametrize("dtype", [F64, F32])
+@pytest.mark.parametrize(("rows", "centres", "width"), [(320, 10, 3), (96, 33, 8), (64, 150, 5)])
+def test_nests_of_all_pairs(rows: int, centres: int, width: int, dtype: Any) -> None:
+    graph, arrays = gradient(distances, (rows, width), (centres, width), dtype=dtype)
+    kernel = check(graph, arrays)
+    (found,) = blocks(kernel.program)
+    assert found.chunks * found.blocks * found.size == rows
+    pairs = [b for b in kernel.program.buffers if b.dtype == dtype and b.size >= rows * centres]
+    assert not any(b.kind == "arena" for b in pairs)
+
+
+def test_nests_that_fit_the_cache_are_not_cut() -> None:
+    graph, arrays = gradient(distances, (64, 3), (10, 3))
+    check(graph, arrays, count=0, target=dataclasses.replace(host(), l2=1 << 21))
 
 
 def attention(q: Value, k: Value, v: Value, t: Value) -> Value:
