@@ -198,12 +198,13 @@ class _Search:
     def _product(self, step: Single) -> bool:
         node = step.node
         a, b = (self.scheduler.root(i) for i in node.operands)
-        if node.type.dtype.kind != "f" or (a, b) != node.operands:
+        if node.type.dtype.kind != "f" or a != node.operands[0]:
             return False
         spec = matmul.product(self.graph, node)
         shapes = [self.graph.nodes[i].type.shape for i in (a, b)]
         out = node.type.shape[:-1] == self.extents and not spec.ta and b not in self.values
         summed = spec.ta and not spec.tb and all(s[:-1] == self.extents for s in shapes)
+        summed = summed and b == node.operands[1]
         local = replace(spec, m=MOST) if out else replace(spec, k=MOST)
         if 0 in node.type.shape or matmul.strategy(local, self.target) == "blas":
             return False

@@ -74,7 +74,11 @@ def product(graph: Graph, node: Node) -> Gemm:
     m, n, k = matmul_dims(a, b, node.attrs)
     batch = node.type.size // (m * n) if m * n else 0
     ta, tb = node.attrs["ta"], node.attrs["tb"]
-    return Gemm(a.dtype, m, n, k, ta, tb, batch, m * k, k * n, m * n)
+    stride_a, stride_b = (
+        0 if graph.nodes[i].op.name == "broadcast" else size  # one matrix for the whole batch
+        for i, size in zip(node.operands, (m * k, k * n), strict=True)
+    )
+    return Gemm(a.dtype, m, n, k, ta, tb, batch, stride_a, stride_b, m * n)
 
 
 def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:

@@ -7,6 +7,8 @@ would otherwise be a view, an input or a constant.
 
 from __future__ import annotations
 
+import math
+
 from gradc.codegen.access import is_view
 from gradc.codegen.sink import sink
 from gradc.ir import ops
@@ -24,6 +26,16 @@ ASSEMBLED = frozenset(("concat", "update_slice", "embed"))
 def is_alias(graph: Graph | Builder, node: Node) -> bool:
     """A reshape that is no view: another shape for the same memory."""
     return node.op.name == "reshape" and not is_view(graph, node)
+
+
+def is_shared(graph: Graph | Builder, node: Node) -> bool:
+    """Whether an operand of a product is one matrix in memory, the same for the whole batch."""
+    if node.op.name != "broadcast":
+        return False
+    inner = graph.nodes[node.operands[0]]
+    *batch, rows, columns = (1, 1, *inner.type.shape)
+    matrix = (rows, columns) == node.type.shape[-2:] and math.prod(batch) == 1
+    return matrix and not is_view(graph, inner)
 
 
 def prepare(graph: Graph) -> Graph:
@@ -58,7 +70,9 @@ def prepare(graph: Graph) -> Graph:
             if node.attrs.get("axes") == ():  # a reduction along nothing
                 values[node.id] = ops.copy(operands[0])
                 continue
-            if node.op.name in OPAQUE:
+            if node.op.name == "matmul":
+                operands = [v if is_shared(builder, v.node) else in_memory(v) for v in operands]
+            elif node.op.name in OPAQUE:
                 operands = [in_memory(v) for v in operands]
             elif node.op.name == "gather" or is_alias(graph, node):
                 operands[0] = in_memory(operands[0])

@@ -141,9 +141,9 @@ class Scheduler:
         return self.steps
 
     def root(self, id_: int) -> int:
-        """The node that owns the memory an alias shows."""
-        while is_alias(self.graph, self.graph.nodes[id_]):
-            id_ = self.graph.nodes[id_].operands[0]
+        """The node that owns the memory an alias shows, or the operand of a product."""
+        while is_alias(self.graph, node := self.graph.nodes[id_]) or node.op.name == "broadcast":
+            id_ = node.operands[0]
         return id_
 
     def accesses(self, node: Node) -> list[Access]:

@@ -136,6 +136,17 @@ def test_attention(batch: tuple[int, ...], dtype: Any) -> None:
     assert kernel.program.arena < n * m * math.prod(batch) * np.dtype(dtype).itemsize * 2
 
 
+def test_weights_for_a_whole_batch() -> None:
+    def f(x: Value, w: Value, u: Value) -> Value:
+        def many(z: Value) -> Value:
+            return ops.broadcast(z, shape=(3, *z.shape))
+
+        return product(ops.tanh(product(x, many(w))), many(u))
+
+    graph = build(f, (3, 320, 6), (6, 24), (24, 10))
+    check(graph, [normal(3, 320, 6), normal(6, 24, seed=1), normal(24, 10, seed=2)])
+
+
 def test_sums_and_results_of_all_kinds() -> None:
     def f(x: Value, w: Value, u: Value) -> list[Value]:
         h = ops.tanh(product(x, w))

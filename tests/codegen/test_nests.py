@@ -166,6 +166,27 @@ def test_products_with_vectors_fuse_and_matrices_are_contracted() -> None:
     assert any(isinstance(s, Contract) for s in matrix.stages)
 
 
+@pytest.mark.parametrize("ones", [0, 1, 2])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_matrix_for_a_whole_batch_is_not_copied(ones: int, first: bool) -> None:
+    def f(x: Value, w: Value) -> Value:
+        w = ops.broadcast(w, shape=(2, 3, *w.shape[-2:]))
+        a, b = (w, x) if first else (x, w)
+        return ops.tanh(ops.matmul(a, b, ta=False, tb=False))
+
+    x, w = ((2, 3, 6, 5), (7, 6)) if first else ((2, 3, 5, 6), (6, 7))
+    shapes = x, (*(1,) * ones, *w)
+    graph = build(f, *shapes)
+    stages = Kernel(graph).program.stages
+    assert [type(s) for s in stages] == [Contract, Nest]
+    assert isinstance(stages[0], Contract)
+    assert (stages[0].a if first else stages[0].b).kind == "input"
+    check(graph, [normal(*s, seed=k) for k, s in enumerate(shapes)])
+    gradient = autodiff.vjp(graph, [0, 1])
+    seed = normal(*graph.output_types[0].shape, seed=2)
+    check(passes.optimize(gradient), [*(normal(*s, seed=k) for k, s in enumerate(shapes)), seed])
+
+
 @pytest.mark.parametrize("n", [1, 7, 8, 100, 1000, 4097, 100_003, 1_000_000])
 @pytest.mark.parametrize("dtype", [F64, F32])
 def test_long_sums_are_at_least_as_good_as_pairwise(n: int, dtype: Any) -> None:
