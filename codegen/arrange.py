@@ -40,7 +40,7 @@ from gradc.codegen.targets import Target
 GATHERED, SCATTERED = 0.6, 0.7
 #: instructions of vector math, for a vector and for one number, for each flop it is taken to cost
 CALL, SCALAR_CALL = 2, 2.5
-#: flops of a row's value on its way from lanes to a scalar or back
+#: flops of a row's value on its way from lanes to a scalar or back; the loop over them has three
 CROSSING = 1
 #: flops of combining the lanes of a vector, for each halving
 HALVING = 2
@@ -96,7 +96,7 @@ def estimates(nest: Nest, target: Target) -> dict[Way, float]:
         computed = {s.value for s in in_rows if isinstance(s, Compute)}
         crossing = len({v for s in in_body for v in uses(s)} & computed) + reduces
         scalar = _flops(in_rows, axis, rows) / _used(last, rows)
-        costs[Way.BLOCK] = scalar + CROSSING * (1 + crossing) + sweep
+        costs[Way.BLOCK] = scalar + CROSSING * (3 + crossing) + sweep
         swept = {s.buffer.name: s.buffer for s in in_body if isinstance(s, (Load, Store))}
         if rows * inner * sum(b.dtype.itemsize for b in swept.values()) > NEAR:
             costs[Way.BLOCK] += vectors * sum(isinstance(s, Load) for s in in_body)

@@ -11,7 +11,7 @@ import numpy as np
 from gradc.codegen.access import Access
 from gradc.codegen.collapse import collapse
 from gradc.codegen.loops import Nest, Phase
-from gradc.codegen.schedule import Group, Member, to_domain
+from gradc.codegen.schedule import Group, Member, own_axes, to_domain
 from gradc.codegen.statements import (
     Accumulate,
     Affine,
@@ -371,33 +371,21 @@ class NestBuilder:
         strides = strides_of(table.shape)
         count = len(node.operands) - 1
         index_rank = node.type.rank - (table.rank - count)
-        rest = [0] * self.rank
-        for k, stride in enumerate(strides[count:]):
-            axis = member.axes[index_rank + k]
-            if axis is not None:
-                rest[axis] += stride
+        rest = to_domain(Affine(0, strides[count:]), member.axes[index_rank:], self.rank)
         return Gather(
             id_,
             self.memory(node.operands[0]),
             tuple(operands),
             table.shape[:count],
             strides[:count],
-            Affine(0, tuple(rest)),
+            rest,
             id_,
         )
 
     def _own_index(self, member: Member) -> Affine:
         """Where a member's value lies in its own buffer."""
-        axes = [
-            a
-            for k, a in enumerate(member.axes)
-            if member.reduced is None or k not in member.node.attrs["axes"]
-        ]
-        out = [0] * self.rank
-        for axis, stride in zip(axes, strides_of(member.node.type.shape), strict=True):
-            if axis is not None:
-                out[axis] += stride
-        return Affine(0, tuple(out))
+        strides = strides_of(member.node.type.shape)
+        return to_domain(Affine(0, strides), own_axes(member), self.rank)
 
     def _accumulate(self, id_: int, member: Member, value: int) -> Accumulate:
         node = member.node

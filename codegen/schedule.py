@@ -273,7 +273,7 @@ class Scheduler:
             member = group.members[read.source]
             if read.guards or not (member.row or member.reduced is not None):
                 return Refusal(Reason.LOOPS, read.source)
-            own = _own_axes(member)
+            own = own_axes(member)
             for dim, axis in zip(read.dims, own, strict=True):
                 if axis is None:
                     continue
@@ -328,7 +328,7 @@ def _exactly(reduced: frozenset[int], rank: int) -> set[int]:
     return {start} if reduced == frozenset(range(start, rank)) and reduced else set()
 
 
-def _own_axes(member: Member) -> tuple[int | None, ...]:
+def own_axes(member: Member) -> tuple[int | None, ...]:
     """The domain's axes along which the *result* of a member runs."""
     if member.reduced is None:
         return member.axes
@@ -343,7 +343,7 @@ def in_registers(
     if read.guards:
         return False
     shape = graph.nodes[read.source].type.shape
-    for extent, dim, axis in zip(shape, read.dims, _own_axes(member), strict=True):
+    for extent, dim, axis in zip(shape, read.dims, own_axes(member), strict=True):
         if extent == 1:
             continue
         hit = [k for k, c in enumerate(dim.coefficients) if c]
