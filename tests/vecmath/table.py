@@ -16,10 +16,11 @@ _HEAD = """\
 
 The largest errors measured, in units in the last place of the exact value (ulp): half a unit is
 what rounding alone may cost. *Bound* is what the tests hold the function to, *worst* what was
-found, *at* the argument where it was found. *Every float32* means all 2³² arguments; otherwise
-that many were drawn from every binade of either sign (the subnormals included) and, denser, from
-where the function varies. The exact values are mpmath's. The assembly is the same sequence of IEEE
-operations on every target, so the figures do not depend on the machine or the number of lanes.
+found, *at* the argument where it was found. *Every float32* means all 2³² arguments, compared with
+NumPy's and SciPy's doubles, and the worst of each 131,072 with mpmath; otherwise that many were
+drawn from every binade of either sign (the subnormals included) and, denser, from where the
+function varies, and compared with mpmath. Every target runs the same sequence of IEEE operations,
+so the figures do not depend on the machine or the number of lanes.
 
 Near their negative zeros lgamma is measured in units of the last place of 1, and digamma of
 log|x|: between two neighbours x the functions change by far more there. `gaussian` is e^(−x²), the
