@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc.codegen.collapse import remapped
 from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.statements import (
     MATH_COST,
@@ -50,6 +51,8 @@ NEAR = 1 << 15
 WRITTEN_OUT = 320
 #: bytes of what rows keep from one sweep to the next, if every row has its own
 KEPT = 1 << 15
+#: rows at least of a loop that is cut for the sake of what they keep
+FEWEST = 32
 #: rows that must read a transposed copy for it to pay
 COPIED = 4
 
@@ -68,14 +71,15 @@ def arrange(nest: Nest, target: Target, scratch: Scratch) -> list[Nest]:
     """The nest with its lanes chosen, after the copies that it reads in place of its operands."""
     if not nest.outer or not math.prod(nest.outer) or not math.prod(nest.inner):
         return [nest]
-    costs = estimates(nest, target)
+    cut = _cut(nest)
+    costs = estimates(cut, target)
     match min(costs, key=lambda way: costs[way]):
         case Way.ACROSS:
-            nest = _keep_each(nest, scratch)
-            return _across(nest, _rows_across(nest, target), _copied(nest), scratch)
+            cut = _keep_each(cut, scratch)
+            return _across(cut, _rows_across(cut, target), _copied(cut), scratch)
         case Way.BLOCK:
-            nest = _keep_each(nest, scratch)
-            return [replace(nest, rows=_rows(_in_rows(nest), nest.outer[-1], target))]
+            cut = _keep_each(cut, scratch)
+            return [replace(cut, rows=_rows(_in_rows(cut), cut.outer[-1], target))]
     return [nest]
 
 
@@ -165,6 +169,28 @@ def _kept(nest: Nest) -> list[Buffer]:
     stores = (s for s in _in_body(nest) if isinstance(s, Store))
     kept = (s.buffer for s in stores if not s.index.coefficients[axis])
     return list({buffer.name: buffer for buffer in kept}.values())
+
+
+def _cut(nest: Nest) -> Nest:
+    """The nest with its last loop over rows in two, so that what the inner one keeps is near."""
+    axis, extent = len(nest.outer) - 1, nest.outer[-1]
+    kept = sum(b.nbytes for b in _kept(nest))
+    if kept * extent <= KEPT:
+        return nest
+    most = KEPT // kept
+    size = next((d for d in range(most, FEWEST - 1, -1) if extent % d == 0), 0)
+    if not size:
+        return nest
+
+    def halves(affine: Affine) -> Affine:
+        c = affine.coefficients
+        return Affine(affine.offset, (*c[:axis], c[axis] * size, *c[axis:]))
+
+    phases = tuple(
+        Phase(*(tuple(remapped(s, halves) for s in part) for part in (p.row, p.body)))
+        for p in nest.phases
+    )
+    return replace(nest, outer=(*nest.outer[:axis], extent // size, size), phases=phases)
 
 
 def _keep_each(nest: Nest, scratch: Scratch) -> Nest:

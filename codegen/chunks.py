@@ -197,10 +197,9 @@ class _Rows:
                 found[buffer.name] = replace(buffer, kind="private", offset=offset)
                 offset += -(-buffer.nbytes // 64) * 64
 
-        rank = len(self.nest.outer)
         for s in statements(self.nest):
             if isinstance(s, Store) and not s.index.coefficients[0]:
-                if any(s.index.coefficients[:rank]) or not s.buffer.name.startswith("tmp"):
+                if not s.buffer.name.startswith("tmp"):
                     return None
                 add(s.buffer)
             for total in (s.totals or ()) if isinstance(s, Accumulate) and self._long(s) else ():

@@ -73,6 +73,12 @@ def pairs(centres: Any, x: Any) -> Any:
     return np.sum(np.min(np.sum(apart * apart, axis=2), axis=1))
 
 
+def sharpness(x: Any) -> Any:
+    """Short rows that keep values between sweeps, several rows at a time."""
+    e = np.exp(x - np.max(x, axis=1, keepdims=True))
+    return np.sum((e / np.sum(e, axis=1, keepdims=True)) ** 2)
+
+
 CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "chain": (chain, (normal(100_003),)),
     "chain of whole chunks": (chain, (normal(1 << 16),)),
@@ -85,6 +91,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "layer_norm": (layer_norm, (normal(333, 257), normal(257), normal(257))),
     "middle": (middle, (normal(64, 50, 33),)),
     "integers": (lambda x, k: np.sum(x * np.sum(k * k % 7)), (normal(7), np.arange(400_001))),
+    "short rows": (sharpness, (normal(12_000, 7),)),
     "pairs": (pairs, (normal(40, 6), normal(4000, 6))),
     "gather": (looked_up, (normal(90, 8), RNG.integers(0, 90, (200, 30)))),
 }
