@@ -42,6 +42,8 @@ LONG = 2_000_000
 PARTS = 0.03
 #: attempts that may fail: each looks at all steps
 FAILURES = 16
+#: steps of blocks at most: they are one function, and code generation is superlinear in its size
+STEPS = 60
 #: how much of the second-level cache the values of a block take
 SHARE = 3 / 4
 #: flops that a store or a load outside the cache costs, and a store with a load within it
@@ -288,7 +290,7 @@ class _Search:
         """The size of blocks, if they pay."""
         if self.products and (self.contracts < 2 or not self.rows_out):
             return None
-        if len(self.inside) < 2:
+        if not 2 <= len(self.inside) <= STEPS:
             return None
         rows, batch = math.prod(self.extents), math.prod(self.extents[:-1])
         per_row, accesses = self._handed()
@@ -299,7 +301,7 @@ class _Search:
             return None
         sizes = [d for d in range(FEWEST, MOST + 1) if self.extents[-1] % d == 0]
         fitting = [d for d in sizes if d * per_row <= SHARE * self.target.l2] or sizes[:1]
-        if not fitting:
+        if not fitting or fitting[-1] == rows:
             return None
         blocks = Blocks(self.extents, fitting[-1], batch, sums=self.sums)
         flops = sum(_flops(self.graph, self.scheduler.steps[k]) for k in self.inside)

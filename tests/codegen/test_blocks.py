@@ -95,6 +95,16 @@ def test_rows_that_blocks_do_not_divide() -> None:
     check(graph, arrays, count=0)
 
 
+def test_long_chains_are_not_one_function() -> None:
+    def unrolled(x: Value, w: Value) -> Value:
+        for _ in range(80):
+            x = ops.tanh(product(x, w))
+        return x
+
+    graph = build(unrolled, (64, 8), (8, 8))
+    assert not blocks(Kernel(graph, SMALL).program)
+
+
 def test_what_stays_in_the_cache_is_not_cut() -> None:
     graph, _ = gradient(regression, *shapes_of(64, 4, 16, 16, 2))
     assert not blocks(Kernel(graph, dataclasses.replace(host(), l2=1 << 21)).program)
