@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gradc.codegen import vecmath
 from tests.vecmath.functions import BOUNDS
-from tests.vecmath.table import PATH, Row, read
+from tests.vecmath.measure import BINARY
+from tests.vecmath.table import EVERY, PATH, Row, read
 from tests.vecmath.test_slopes import SLOPES
 
 DTYPES = ("float64", "float32")
@@ -23,6 +24,11 @@ def test_what_was_measured_is_within_what_is_promised() -> None:
         promised = BOUNDS[name][dtype == "float32"] if name in BOUNDS else slope and slope.bound
         assert row.bound == promised, row
         assert row.worst <= row.bound, row
+
+
+def test_functions_of_one_float32_are_measured_at_all_of_them() -> None:
+    for name in BOUNDS.keys() - BINARY:
+        assert read()[name, "float32"].sample == EVERY
 
 
 def test_rows_read_back() -> None:
