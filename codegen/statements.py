@@ -14,7 +14,8 @@ from gradc.ir.types import SHORT
 #: flops of a call of vector math
 MATH_COST = 20
 
-_EXPENSIVE = MATH | {"logistic_density", "floordiv", "mod"}
+_FLOPS = dict.fromkeys((*MATH, "logistic_density", "floordiv", "mod"), MATH_COST)
+_FLOPS |= {"div": 4, "sqrt": 4, "gather": 4, "cube": 8, "fourth": 8}
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,7 @@ def uses(statement: Statement) -> tuple[int, ...]:
 
 def cost(node: Node) -> int:
     """Rough flops of one element: recomputing is cheaper than memory below about ten."""
-    if node.op.name in _EXPENSIVE:
-        return MATH_COST
-    return 4 if node.op.name in ("div", "sqrt", "gather") else 1
+    return _FLOPS.get(node.op.name, 1)
 
 
 def flops_of(statements: tuple[Statement, ...]) -> int:

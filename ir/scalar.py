@@ -14,7 +14,7 @@ import numpy as np
 MATH = frozenset(
     "exp expm1 exp2 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh asinh "
     "acosh atanh sech2 sigmoid softplus pow cbrt hypot fmod erf erfc gaussian lgamma digamma "
-    "trigamma".split()
+    "trigamma cube fourth".split()
 )
 
 

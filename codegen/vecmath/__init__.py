@@ -50,6 +50,8 @@ _EMITTERS: dict[str, Callable[..., Vec]] = {
     "acosh": hyperbolic.acosh,
     "atanh": hyperbolic.atanh,
     "pow": power.pow_,
+    "cube": power.cube,
+    "fourth": power.fourth,
     "cbrt": power.cbrt,
     "hypot": power.hypot,
     "sqrt": power.sqrt,

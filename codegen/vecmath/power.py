@@ -1,6 +1,8 @@
-"""pow, cbrt, hypot and sqrt."""
+"""pow, small whole powers, cbrt, hypot and sqrt."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from gradc.codegen.vecmath.exponential import EXP_RANGE, LOG2_E, exp_tail
 from gradc.codegen.vecmath.exponential import LN2 as LN2_FULL
@@ -138,6 +140,48 @@ def _pow_of_floats(a: Vec, y: Vec) -> Vec:
     z = z.at_least(-200.0).at_most(200.0)
     whole, t = round_scaled(z, 1.0, DOUBLE.bias)
     return (polynomial(z - whole, EXP2_WIDE) * power_of_two(t)).cast("fptrunc", "float")
+
+
+def _completed(high: Vec, low: Vec) -> Vec:
+    """The sum of a product and what its rounding lost, which is nothing for 0 and infinities."""
+    a = high.abs()
+    return where(a.gt(0.0) & a.lt(INF), high + low, high)
+
+
+def _small_power(x: Vec, power: int, product: Callable[[Vec], Vec], least: float) -> Vec:
+    """x^power, by products in double for floats, else with what these lost.
+
+    Arguments below ``least`` are scaled: near the subnormals what is lost has no digits.
+    """
+    if x.scalar == "float":
+        wide = x.cast("fpext", "double")
+        square = wide * wide
+        return (square * (square if power == 4 else wide)).cast("fptrunc", "float")
+    small = x.abs().lt(least)
+    lifted = product(where(small, x * (1.0 / least), x))
+    return lifted * choose(small, least**power, 1.0, x)
+
+
+def cube(x: Vec) -> Vec:
+    """x³, a product of two products with what their roundings lost (Dekker 1971)."""
+
+    def product(x: Vec) -> Vec:
+        square, lost = two_product(x, x)
+        result, low = two_product(square, x)
+        return _completed(result, fma(lost, x, low))
+
+    return _small_power(x, 3, product, 2.0**-300)
+
+
+def fourth(x: Vec) -> Vec:
+    """x⁴, the square of a square in the same way."""
+
+    def product(x: Vec) -> Vec:
+        square, lost = two_product(x, x)
+        result, low = two_product(square, square)
+        return _completed(result, fma(square + square, lost, low))
+
+    return _small_power(x, 4, product, 2.0**-240)
 
 
 # m^(-1/3), 1 <= m <= 2: relative error 2^-14.7 and 2^-11.9

@@ -156,6 +156,8 @@ log2 = vector_math("log2", np.log2, lambda x, out: (1 / math.log(2)) / x, _POSIT
 log10 = vector_math("log10", np.log10, lambda x, out: (1 / math.log(10)) / x, _POSITIVE)
 sqrt = elementwise("sqrt", np.sqrt, (lambda x, out: 0.5 / out,), domain=(_POSITIVE,))
 cbrt = vector_math("cbrt", np.cbrt, lambda x, out: (1 / 3) / (out * out), _POSITIVE)
+cube = vector_math("cube", lambda x: np.power(x, x.dtype.type(3)), lambda x, out: x * x * 3)
+fourth = vector_math("fourth", lambda x: np.power(x, x.dtype.type(4)), lambda x, out: cube(x) * 4)
 hypot = elementwise("hypot", np.hypot,
                     (lambda x, y, out: _unless_zero(out, x / out),
                      lambda x, y, out: _unless_zero(out, y / out)),

@@ -15,7 +15,7 @@ from gradc.ir.passes.rewriter import Rule
 x, y, z, c = Var("x"), Var("y"), Var("z"), Var("c")
 a, b, k = Const("a"), Const("b"), Const("k")
 abs_, sqrt, where, convert = op("abs"), op("sqrt"), op("where"), op("convert")
-exp, log = op("exp"), op("log")
+exp, log, cube, fourth = op("exp"), op("log"), op("cube"), op("fourth")
 maximum, minimum, fmax, fmin = op("maximum"), op("minimum"), op("fmax"), op("fmin")
 eq, ne, lt, le, gt, ge = (op(name) for name in ("eq", "ne", "lt", "le", "gt", "ge"))
 not_, and_, or_, xor = op("logical_not"), op("bit_and"), op("bit_or"), op("bit_xor")
@@ -81,9 +81,9 @@ ARITHMETIC: tuple[Rule, ...] = (
     rule("pow_minus_one", x ** -1, 1 / x, kinds="f"),
     rule("pow_half", x ** 0.5, sqrt(x), relaxed=True),
     rule("pow_three", x ** 3, x * x * x, kinds="iu"),
-    rule("pow_three_float", x ** 3, x * x * x, kinds="f", relaxed=True),
+    rule("pow_three_float", x ** 3, cube(x), kinds="f", accurate=True),
     rule("pow_four", x ** 4, (x * x) * (x * x), kinds="iu"),
-    rule("pow_four_float", x ** 4, (x * x) * (x * x), kinds="f", relaxed=True),
+    rule("pow_four_float", x ** 4, fourth(x), kinds="f", accurate=True),
     rule("sqrt_squared", sqrt(x) * sqrt(x), x, relaxed=True),
     rule("exp_log", exp(log(x)), x, relaxed=True),
     rule("exp_product", exp(x) * exp(y), exp(x + y), relaxed=True),

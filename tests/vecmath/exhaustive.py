@@ -65,7 +65,8 @@ ORACLES: dict[str, Callable[[Array], Array]] = {
     "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin, "asinh": np.arcsinh,
     "atan": np.arctan, "atanh": np.arctanh, "sech2": _sech2, "sigmoid": special.expit,
     "erf": special.erf, "erfc": special.erfc, "gaussian": lambda x: np.exp(-np.square(x)),
-    "softplus": lambda x: np.logaddexp(0, x),
+    "softplus": lambda x: np.logaddexp(0, x), "cube": lambda x: x * x * x,
+    "fourth": lambda x: np.square(np.square(x)),
     **{name: getattr(np, name)
        for name in "cbrt cos cosh exp exp2 expm1 log log10 log1p log2 sin sinh sqrt tan tanh"
        .split()},

@@ -94,6 +94,8 @@ EXACT: dict[str, Callable[..., Any]] = {
     "log2": lambda x: mpmath.log(x, 2),
     "cbrt": lambda x: mpmath.sign(x) * mpmath.cbrt(abs(x)),
     "pow": mpmath.power,
+    "cube": lambda x: x**3,
+    "fourth": lambda x: x**4,
     "sech2": lambda x: mpmath.sech(x) ** 2,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
     "softplus": _softplus,

@@ -24,7 +24,7 @@ so the figures do not depend on the machine or the number of lanes.
 
 Near their negative zeros lgamma is measured in units of the last place of 1, and digamma of
 log|x|: between two neighbours x the functions change by far more there. `gaussian` is e^(−x²), the
-slope of erf up to a factor, and `sech2` that of tanh.
+slope of erf up to a factor, and `sech2` that of tanh; `cube` and `fourth` are x³ and x⁴.
 
 The slopes are those of `gradc.grad`, compiled; an operand's slope is named by its place.
 
