@@ -313,7 +313,7 @@ class _Search:
             count = self.extents[0] // blocks.size
             parts = PARTS * flops / (3 * OUTSIDE * max(1, sums // self.itemsize))
             wanted = max(1, min(CHUNKS, flops // LONG, int(parts)))
-            wanted = max(wanted, -(-count // LONGEST))
+            wanted = min(count, max(wanted, -(-count // LONGEST)))
             blocks.chunks = next(c for c in range(wanted, count + 1) if count % c == 0)
         return blocks if blocks.per_chunk <= LONGEST else None
 

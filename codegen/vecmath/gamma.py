@@ -147,8 +147,10 @@ TRIGAMMA_SMALL = (
     -6.140061527832486e-07,
     2.579670202474208e-07,
 )
+# From here on a·log a could overflow where a·(log a - 1) does not, and half a log is nothing.
+HUGE = 1e300
 # lgamma overflows beyond.
-LGAMMA_RANGE = 2.5563481638716906e305
+LGAMMA_RANGE = 2.5599833278516383e305
 
 
 def _in_double(function: Callable[[Vec], Vec], x: Vec) -> Vec:
@@ -215,8 +217,9 @@ def _lgamma(x: Vec) -> Vec:
     small_low = fma(bend, v * polynomial(v, others), fma(bend_low, constant, small_low))
     # Of a < 1 reflected: lgamma(1 + a), for what is subtracted is log a too.
     times = where(below_one, choose(x.lt(0.0), 0.0, -1.0, x), where(large, a - 0.5, 1.0))
-    y, y_low = two_product(times, h)
-    y, error = two_sum(y, where(large, -a, small))
+    huge = a.ge(HUGE)  # where a·log a overflows before a·(log a - 1) does
+    y, y_low = two_product(times, where(huge, h - 1.0, h))
+    y, error = two_sum(y, where(large, where(huge, 0.0, -a), small))
     y_low = (error + fma(times, h_low, y_low)) + where(large, series, small_low)
 
     def reflected() -> Vec:

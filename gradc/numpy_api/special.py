@@ -46,8 +46,15 @@ def _entr(x: Value) -> Value:
 def _entropy(x: Value, y: Value, more: Callable[[Value, Value], Value]) -> Value:
     """x·log(x / y) + more inside, more where x is 0, else inf."""
     inside = ops.bit_and(x > 0, y > 0)
-    ratio = x / ops.where(inside, y, full_like(y, 1))
-    terms = x * ops.log(ops.where(inside, ratio, full_like(x, 1))) + more(x, y)
+    one = full_like(x, 1)
+    over, under = ops.where(inside, x, one), ops.where(inside, y, one)
+    ratio = over / under
+    info = np.finfo(ratio.type.dtype)
+    normal = ops.bit_and(ratio > float(info.tiny), ratio < float(info.max))
+    logarithm = ops.where(
+        normal, ops.log(ops.where(normal, ratio, one)), ops.log(over) - ops.log(under)
+    )
+    terms = x * logarithm + more(x, y)
     at_zero = ops.bit_and(ops.eq(x, full_like(x, 0)), y >= 0)
     nan = ops.bit_or(ops.ne(x, x), ops.ne(y, y))
     outside = ops.where(nan, full_like(x, math.nan), full_like(x, math.inf))

@@ -253,3 +253,9 @@ def test_random_networks(seed: int) -> None:
     for got, want in zip(kernel(arrays), interp.run(graph, arrays), strict=True):
         scale = max(1.0, float(np.max(np.abs(want), initial=0)))
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize(("rows", "widths"), [(512, (4, 4, 300)), (510, (3, 3, 300))])
+def test_few_blocks_of_much_work(rows: int, widths: tuple[int, ...]) -> None:
+    """More chunks would be wanted than there are blocks."""
+    check(*gradient(regression, *shapes_of(rows, *widths)), target=host())

@@ -100,6 +100,20 @@ def test_constants_are_scipys() -> None:
     check(lambda x, n: x * special.comb(n, 2), X, 5)
 
 
+def test_relative_entropy_of_numbers_far_apart() -> None:
+    x = np.array([1.0, 0.5, 1e300, 5e-324, 1e-200, 1e-200])
+    y = np.array([5e-324, 5e-324, 1e-300, 2.0, 1e120, 3e-200])
+    found = gradc.compile(lambda x, y: special.rel_entr(x, y))(x, y)
+    np.testing.assert_allclose(found, special.rel_entr(x, y), rtol=1e-15)
+
+
+def test_the_largest_argument_of_lgamma() -> None:
+    f = gradc.compile(lambda x: special.gammaln(x))
+    x = np.array([2.556348163871691e305, 2.5599833278516383e305, 2.5599833278516390e305])
+    assert f(x)[0] == pytest.approx(1.7951367866984444e308, rel=1e-15)
+    assert np.isfinite(f(x)[:2]).all() and f(x)[2] == np.inf
+
+
 def test_math() -> None:
     check(lambda x: (math.erf(x), math.erfc(x), math.lgamma(x), math.lgamma(x - 1.5)), 0.3)
     check(lambda x: np.ones(2, np.float32) * math.erf(x), 0.3)
