@@ -43,7 +43,7 @@ def explain(graph: Graph, target: Target | None = None, title: str | None = None
     lowering = Lowering(prepare(graph), target)
     program = lowering.run()
     stages = [
-        _Explainer(lowering, target, number, stage).report()
+        _Explainer(lowering, target, number, stage, program.stages).report()
         for number, stage in enumerate(program.stages)
     ]
     return Report(title or graph.name, tuple(stages), program.arena)
@@ -76,7 +76,14 @@ class _Touched:
 class _Explainer:
     """Explains one stage."""
 
-    def __init__(self, lowering: Lowering, target: Target, number: int, stage: Stage) -> None:
+    def __init__(
+        self,
+        lowering: Lowering,
+        target: Target,
+        number: int,
+        stage: Stage,
+        program: Sequence[Stage] = (),
+    ) -> None:
         self.lowering = lowering
         self.graph = lowering.graph
         self.target = target
@@ -84,6 +91,8 @@ class _Explainer:
         self.stage = stage
         self.index = lowering.step_of[number]
         self.step = lowering.steps[self.index]
+        self.beside = [s for s, k in zip(program, lowering.step_of, strict=False)
+                       if k == self.index]
         self.scratch = {buffer.name for buffer, _ in lowering.scratches}
 
     def report(self) -> StageReport:
@@ -350,9 +359,12 @@ class _Explainer:
     def _recomputed(self) -> tuple[str, ...]:
         """Values that another stage, or an earlier sweep, computes as well."""
         home = self.lowering.scheduler.home
-        times: Counter[int] = Counter(
-            s.value for s, _ in self._statements() if isinstance(s, Compute)
-        )
+        times = _computed([self.stage])
+        if isinstance(self.stage, Nest) and self.stage.chunks is not None:
+            # Each sweep is a stage of its own, which leaves what is no whole chunk to another.
+            sweeps = [s for s in self.beside if isinstance(s, Nest) and s.chunks is not None]
+            everywhere = _computed(sweeps)
+            times = Counter({id_: everywhere[id_] for id_ in times})
         out = []
         for id_, n in times.items():
             if id_ not in home:
@@ -362,6 +374,15 @@ class _Explainer:
             elif n > 1:
                 out.append(f"{self._name(id_)}, in {n} sweeps")
         return tuple(out)
+
+
+def _computed(stages: Sequence[Stage]) -> Counter[int]:
+    """How often the statements of nests, and of what follows products, compute each value."""
+    nests = (s.epilogue if isinstance(s, Contract) else s for s in stages)
+    phases = (phase for nest in nests if isinstance(nest, Nest) for phase in nest.phases)
+    return Counter(
+        s.value for phase in phases for s in (*phase.row, *phase.body) if isinstance(s, Compute)
+    )
 
 
 def _kind(stage: Stage) -> str:

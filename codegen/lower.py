@@ -10,6 +10,7 @@ import numpy as np
 
 from gradc.codegen.access import Access
 from gradc.codegen.collapse import collapse
+from gradc.codegen.cut import Again
 from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.schedule import Group, Member, own_axes, to_domain
 from gradc.codegen.statements import (
@@ -24,16 +25,10 @@ from gradc.codegen.statements import (
     Reduce,
     Statement,
     Store,
-    cost,
 )
 from gradc.codegen.sums import COMPENSATE
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import strides_of
-
-#: flops up to which a value of an earlier phase is computed again rather than kept
-CHEAP = 8
-#: the same for rows of so many elements, which the nearest cache holds: a load costs little there
-CHEAP_NEAR, NEAR = 2, 1024
 
 #: buffer(node id) of a value in memory; scratch(dtype, size) for the nest's own
 Memory = Callable[[int], Buffer]
@@ -43,7 +38,8 @@ Scratch = Callable[[np.dtype[Any], int], Buffer]
 class NestBuilder:
     """Lowers one group. ``stored`` are the members whose value must lie in memory.
 
-    Sums over more than ``compensate`` points of outer loops are compensated.
+    Sums over more than ``compensate`` points of outer loops are compensated. ``l2`` is the size of
+    the second-level cache.
     """
 
     def __init__(
@@ -55,6 +51,7 @@ class NestBuilder:
         memory: Memory,
         scratch: Scratch,
         compensate: int = COMPENSATE,
+        l2: int = 1 << 20,
     ) -> None:
         self.graph = graph
         self.compensate = compensate
@@ -65,8 +62,6 @@ class NestBuilder:
         self.scratch = scratch
         self.rank = len(group.domain)
         self.split = group.split
-        near = self.split and math.prod(group.domain[self.split :]) <= NEAR
-        self.cheap = CHEAP_NEAR if near else CHEAP
         self.phase_of: dict[int, int] = {}
         self.kept: dict[int, tuple[Buffer, Affine]] = {}  # values for later phases of the row
         self.next_value = len(graph.nodes)
@@ -74,6 +69,7 @@ class NestBuilder:
             id_: [r.source for r in reads(m.node) if r.source in group.members]
             for id_, m in group.members.items()
         }
+        self.again = Again(graph, group, reads, self.sources, self.phase_of, self._known, l2)
         self.row: list[list[Statement]] = []
         self.row_loaded: dict[Any, int] = {}
 
@@ -140,6 +136,7 @@ class NestBuilder:
         """Members to compute in a phase; values of earlier phases are reloaded where costly."""
         needed: set[int] = set(roots)
         work = list(roots)
+        again = self.again.chosen(roots, phase)
         while work:
             for source in self._inside(self.group.members[work.pop()]):
                 member = self.group.members[source]
@@ -148,7 +145,7 @@ class NestBuilder:
                 if self.phase_of[source] < phase:
                     if self._known(source):
                         continue
-                    if self._recompute_cost(source) > self.cheap:
+                    if not again(source):
                         self.kept[source] = self._keep(member.node, roots)
                         continue
                 needed.add(source)
@@ -170,21 +167,6 @@ class NestBuilder:
         inner = strides_of(self.group.domain[self.split :])
         scratch = self.scratch(node.type.dtype, math.prod(self.group.domain[self.split :]))
         return scratch, Affine(0, (0,) * self.split + inner)
-
-    def _recompute_cost(self, id_: int) -> int:
-        """Flops to have a value again from what is in memory."""
-        total, seen, work = 0, {id_}, [id_]
-        while work and total <= self.cheap:
-            member = self.group.members[work.pop()]
-            total += cost(member.node)
-            for source in self._inside(member):
-                inner = self.group.members[source]
-                done = inner.row or inner.reduced is not None or self._known(source)
-                if done or source in seen:
-                    continue
-                seen.add(source)
-                work.append(source)
-        return total
 
     def _body(self, roots: Sequence[int], needed: set[int], phase: int) -> list[Statement]:
         out: list[Statement] = []

@@ -267,7 +267,9 @@ class Lowering:
             if not step.members:
                 return []
             reads = self.scheduler.accesses
-            build = NestBuilder(self.graph, step, reads, self.stored, self.memory, scratch)
+            build = NestBuilder(
+                self.graph, step, reads, self.stored, self.memory, scratch, l2=self.target.l2
+            )
             nest = build.build()
             nests = arrange(nest, self.target, scratch) if nest.writes else []
             return [part for made in nests for part in chunked(made, scratch)]
