@@ -22,6 +22,9 @@ from workloads.workload import Array, Contender, Workload
 
 import gradc
 
+#: seconds until the idle threads of whoever came before no longer spin on a core
+PAUSE = 0.1
+
 #: how far an answer may be from the reference, relative to the largest number of its array
 TOLERANCE = {"float64": 1e-9, "float32": 2e-3}
 
@@ -138,6 +141,8 @@ def workload(
     order = list(timed.values())
     for _ in range(rounds):
         for one in order:
+            if options.threads > 1:
+                time.sleep(PAUSE)
             one.sample()
         order = [*order[1:], order[0]]  # nobody always follows the same neighbour
     row["seconds"] = {name: statistics.median(t.samples) for name, t in timed.items()}
