@@ -78,6 +78,10 @@ class Timed:
         self.round = once * self.times
         self.samples: list[float] = []
 
+    def warm(self) -> None:
+        """Wake the threads up: that may take a system milliseconds, and has calls to follow."""
+        self.timer.timeit(3 * self.times)
+
     def sample(self) -> None:
         self.samples.append(self.timer.timeit(self.times) / self.times)
 
@@ -143,6 +147,7 @@ def workload(
         for one in order:
             if options.threads > 1:
                 time.sleep(PAUSE)
+                one.warm()
             one.sample()
         order = [*order[1:], order[0]]  # nobody always follows the same neighbour
     row["seconds"] = {name: statistics.median(t.samples) for name, t in timed.items()}
