@@ -43,6 +43,8 @@ LONG_PRODUCT, CHUNK_OF_PRODUCT = 2_000_000, 500_000
 MOST_OF_PRODUCT = 24
 #: products of a batch from which it is the batch that is cut
 BATCH = 8
+#: bytes of a cache line and its neighbour
+LINES = 128
 #: chunks at most: enough that threads of unequal speed end together
 MOST = 64
 #: elements that a chunk of an innermost loop is a multiple of: whole blocks of its sums
@@ -74,8 +76,8 @@ def shared(stage: Contract, target: Target, scratch: Scratch) -> list[Contract |
         return [stage]
 
     def own(buffer: Buffer) -> Buffer:
-        part = scratch(buffer.dtype, cut.count * buffer.size)
-        return replace(part, kind="part", size=buffer.size)
+        size = _apart(buffer)
+        return replace(scratch(buffer.dtype, cut.count * size), kind="part", size=size)
 
     body: list[Statement] = []
     combined: list[Contract | Nest] = []
@@ -128,6 +130,15 @@ def _itemsize(nest: Nest) -> int:
     )
 
 
+def _apart(buffer: Buffer) -> int:
+    """Elements from one chunk's part of a reduction to the next, which another thread writes.
+
+    Arrays lie in lines of their own, and not in neighbouring ones, which are fetched together.
+    """
+    line = LINES // buffer.dtype.itemsize
+    return buffer.size if buffer.size == 1 else -(-buffer.size // line) * line
+
+
 def combine(part: Buffer, count: int, to: Accumulate) -> Nest:
     """Reduce the parts of ``count`` chunks into the buffer of a reduction."""
     size = to.buffer.size
@@ -135,7 +146,7 @@ def combine(part: Buffer, count: int, to: Accumulate) -> Nest:
         load, store = Load(0, part, Affine(0, (1,))), Store(to.buffer, Affine(0, (0,)), 1)
         reduce = Reduce(1, to.kind, 0, part.dtype)
         return Nest((), (count,), (Phase((), (load, reduce)), Phase((store,), ())))
-    load = Load(0, part, Affine(0, (size, 1)))
+    load = Load(0, part, Affine(0, (part.size // count, 1)))
     accumulate = Accumulate(to.buffer, Affine(0, (0, 1)), to.kind, 0)
     return Nest((count,), (size,), (Phase((), (load, accumulate)),))
 
@@ -174,7 +185,7 @@ class _Rows:
         self.parts: dict[str, Buffer] = {}
         combined = []
         for s in whole:
-            part = self.scratch(s.buffer.dtype, self.chunks * s.buffer.size)
+            part = self.scratch(s.buffer.dtype, self.chunks * _apart(s.buffer))
             self.parts[s.buffer.name] = part
             combined.append(combine(part, self.chunks, s))
         space = self.scratch(np.dtype(np.uint8), self.nbytes) if self.nbytes else None
@@ -223,7 +234,7 @@ class _Rows:
                 if totals and totals[0].name in self.private:
                     own = self.private[totals[0].name], self.private[totals[1].name]
                 if buffer.name in self.parts:
-                    index = Affine(offset, (buffer.size, *rest))
+                    index = Affine(offset, (_apart(buffer), *rest))
                     return replace(s, buffer=self.parts[buffer.name], index=index, totals=own)
             case Load(buffer=buffer) | Store(buffer=buffer) if buffer.name in self.private:
                 return replace(s, buffer=self.private[buffer.name])
