@@ -214,7 +214,7 @@ class _Rows:
                     return None
                 add(s.buffer)
             for total in (s.totals or ()) if isinstance(s, Accumulate) and self._long(s) else ():
-                add(total)
+                add(replace(total, size=_apart(total)))  # as long as the part they are of
         return found
 
     def _long(self, s: Accumulate) -> bool:

@@ -14,6 +14,13 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc.codegen.chunks import statements
+from gradc.codegen.loops import Nest
+from gradc.codegen.program import schedule
+from gradc.codegen.statements import Accumulate
+from gradc.ir import ops
+from gradc.ir.graph import Builder
+from gradc.ir.types import F32, TensorType
 
 RNG = np.random.default_rng(5)
 
@@ -164,6 +171,25 @@ def test_long_nests_are_cut(name: str) -> None:
     function, arguments = CASES[name]
     dump = gradc.compile(function).ir(*arguments, stage="loops")
     assert " parallel:" in dump
+
+
+def test_what_compensates_a_part_is_as_long_as_the_part() -> None:
+    b = Builder("logistic")
+    x = b.input("x", TensorType(F32, (20_000, 100)))
+    w = b.input("w", TensorType(F32, (20_000,)))
+    spread = ops.broadcast(ops.reshape(w, shape=(20_000, 1)), shape=(20_000, 100))
+    program = schedule(b.build([ops.sum_(ops.exp(x) * spread, axes=(0,))]))
+    sums = [
+        (s, stage.outer[0])
+        for stage in program.stages
+        if isinstance(stage, Nest) and stage.chunks
+        for s in statements(stage)
+        if isinstance(s, Accumulate) and s.totals
+    ]
+    assert sums
+    for s, chunks in sums:
+        assert s.totals is not None
+        assert all(total.size == s.buffer.size // chunks for total in s.totals)
 
 
 def test_short_nests_are_not_cut() -> None:
