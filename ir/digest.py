@@ -56,4 +56,6 @@ def _text(value: Any) -> str:
         return f"{value.dtype.str}{value.tobytes().hex()}"
     if isinstance(value, np.dtype):
         return str(value.str)
+    if kind is Graph:
+        return digest(value)
     raise TypeError(f"an attribute of type {kind.__name__} has no canonical text")

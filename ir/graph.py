@@ -76,6 +76,22 @@ class Node(NamedTuple):
     def __hash__(self) -> int:
         return id(self)
 
+    @property
+    def regions(self) -> list[tuple[str, Graph]]:
+        """The graphs among the attributes of control flow: names of attributes, in order."""
+        if self.op.family != "control":
+            return []
+        return [
+            (name, region) for name, value in self.attrs.items()
+            for region in (value if isinstance(value, tuple) else (value,))
+            if isinstance(region, Graph)
+        ]
+
+    @property
+    def effective(self) -> bool:
+        """Whether it is kept for what it does, or one in its regions is."""
+        return self.op.effect or any(region.effects for _, region in self.regions)
+
     def key(self) -> tuple[Any, ...]:
         """What makes two nodes the same value: op, operands, attributes, type and fence."""
         attrs = tuple((k, attr_key(v)) for k, v in self.attrs.items())
@@ -200,7 +216,7 @@ class Builder:
         self.nodes.append(node)
         if node.op.name == "input":
             self.inputs.append(node.id)
-        if node.op.effect:
+        if node.effective:
             self.effects.append(node.id)
         return Value(self, node)
 

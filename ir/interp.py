@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradc.ir.graph import Graph
+from gradc.ir.types import UNKNOWN
 
 
 def run(graph: Graph, inputs: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
@@ -16,9 +17,12 @@ def run(graph: Graph, inputs: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     Floating-point warnings are silenced, as compiled code has none. Raises what NumPy raises
     (IndexError for an index out of bounds).
     """
-    values: dict[int, np.ndarray[Any, Any]] = {}
+    values: dict[int, Any] = {}
     for id_, given in zip(graph.inputs, inputs, strict=True):
         type_ = graph.nodes[id_].type
+        if UNKNOWN in type_.shape:
+            values[id_] = given
+            continue
         array = np.asarray(given, dtype=type_.dtype)
         if array.shape != type_.shape:
             raise ValueError(f"input {id_} has shape {array.shape}, not {type_.shape}")
@@ -27,5 +31,8 @@ def run(graph: Graph, inputs: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         for node in graph.nodes:
             if node.id not in values:
                 operands = [values[i] for i in node.operands]
-                values[node.id] = np.asarray(node.op.numpy(*operands, **node.attrs))
+                value = node.op.numpy(*operands, **node.attrs)
+                control = node.op.family == "control" and UNKNOWN in node.type.shape
+                plain = not node.type.items and not control
+                values[node.id] = np.asarray(value) if plain else value
     return [values[i] for i in graph.outputs]

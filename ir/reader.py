@@ -17,7 +17,9 @@ from gradc.ir.text import FLAGS, LITERAL, PLAIN_NAME, ParseError, read_literal, 
 from gradc.ir.types import LONG, TensorType, parse_type
 
 _NAME = re.compile(rf"""(?:%\d+|{PLAIN_NAME.pattern}|"(?:\\.|[^"\\])*")'*""")
-_TYPE = re.compile(r"(?:bool|[iuf]\d+)\[[\d,]*\]~?")
+_ONE_TYPE = r"(?:bool|[iuf]\d+)\[[\d,?]*\]~?"
+_TYPE = re.compile(rf"{_ONE_TYPE}|\((?:{_ONE_TYPE}(?:, )?)*\)")
+_REGION = re.compile(r"    (\w+)(\[\d+\])? = (graph .*)")
 _ATTRS = re.compile(r"""\{((?:[^'"}]|'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")*)\}""")
 _GRAPH = re.compile(r'"(?:\\.|[^"\\])*"|[^\s(]+')
 _OP = re.compile(r"(\w+)(?:!(\d+))?")
@@ -40,6 +42,7 @@ class Reader:
 
     def graph(self) -> Graph:
         """Read it. Raises ParseError with the line that cannot be read."""
+        self._inner()
         self._tail()
         if not self.lines or not self.lines[0].startswith("graph "):
             raise ParseError("a dump starts with 'graph'")
@@ -87,6 +90,29 @@ class Reader:
             raise self._fail(f"expected {text!r}")
 
     # -- the parts
+
+    def _inner(self) -> None:
+        """Take the regions out of the lines, each set to the line of its node."""
+        self.regions: dict[int, list[tuple[str, bool, list[str]]]] = {}
+        outer: list[str] = []
+        for line in self.lines:
+            match = _REGION.match(line)
+            if match is not None:
+                found = self.regions.setdefault(len(outer) - 1, [])
+                found.append((match[1], match[2] is not None, [match[3]]))
+            elif line.startswith("    ") and len(outer) - 1 in self.regions:
+                self.regions[len(outer) - 1][-1][2].append(line[4:])
+            else:
+                outer.append(line)
+        self.lines = outer
+
+    def _region_attrs(self) -> dict[str, Any]:
+        """The graphs among the attributes of the node of this line."""
+        attrs: dict[str, Any] = {}
+        for key, many, lines in self.regions.get(self.number, ()):
+            graph = Reader("\n".join(lines)).graph()
+            attrs[key] = (*attrs.get(key, ()), graph) if many else graph
+        return attrs
 
     def _tail(self) -> None:
         """Take the sections after the nodes off the end."""
@@ -165,6 +191,7 @@ class Reader:
                 self._skip(",")
                 self._skip("")
             attrs = dict.fromkeys(FLAGS.get(op.name, ()), False) | self._attrs()
+            attrs |= self._region_attrs()
         self._expect(":")
         type_ = parse_type(self._match(_TYPE, "a type")[0])
         of, locs = self._comment()

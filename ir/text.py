@@ -15,7 +15,8 @@ NaN, ``~`` marks a weak type. Inputs go by name (a prime tells equal names apart
 node with fence 3. A section (``-- adjoint``, ``-- adjoint 2``) gives the role of the lines below
 it, ``d %2`` the node whose derivative a line belongs to; then come the user's lines, with the
 function where it is not the graph's own. Integers in equal steps are an ``arange``. Large
-constants stand in full under ``-- data``, paths of files under ``-- files``.
+constants stand in full under ``-- data``, paths of files under ``-- files``. The regions of a loop
+or branch stand below its line, further in: ``body = graph ...``.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def dump(graph: Graph, *, brief: bool = False) -> str:
             rows.append(f"-- {role.kind}{f' {role.order}' if role.order > 1 else ''}")
         rows.append((_equation(node, shown, data), str(node.type),
                      _comment(node, graph, shown, files)))
+        if node.op.family == "control":
+            rows.extend(_regions(node, brief=brief))
     lines += _aligned(rows)
     if data:
         lines += ["  -- data", *(f"  {line}" for line in data if not brief)]
@@ -187,9 +190,21 @@ def _equation(node: Node, shown: Mapping[int, str], data: list[str]) -> str:
         return f"{head} {_array(node.attrs['value'], data)}{'~' if node.type.weak else ''}"
     operands = ", ".join(shown[i] for i in node.operands)
     flags = FLAGS.get(node.op.name, ())
+    below = {key for key, _ in node.regions}
     attrs = ", ".join(f"{key}={_attribute(value)}" for key, value in node.attrs.items()
-                      if not (key in flags and value is False))
+                      if not (key in flags and value is False) and key not in below)
     return head + (f" {operands}" if operands else "") + (f" {{{attrs}}}" if attrs else "")
+
+
+def _regions(node: Node, *, brief: bool) -> list[str]:
+    """The lines of the graphs among a node's attributes."""
+    lines = []
+    for k, (key, region) in enumerate(node.regions):
+        many = isinstance(node.attrs[key], tuple)
+        first, *rest = dump(region, brief=brief).splitlines()
+        lines.append(f"    {key}{f'[{k}]' * many} = {first}")
+        lines.extend(f"    {line}" for line in rest)
+    return lines
 
 
 def _attribute(value: Any) -> str:
@@ -249,7 +264,7 @@ def _aligned(rows: list[tuple[str, str, str] | str]) -> list[str]:
     out = []
     for row in rows:
         if isinstance(row, str):
-            out.append(f"  {row}")
+            out.append(row if row.startswith("    ") else f"  {row}")
         else:
             line = f"  {row[0]:<{left}} : {row[1]:<{middle}}"
             out.append(f"{line}   # {row[2]}" if row[2] else line.rstrip())

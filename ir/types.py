@@ -30,12 +30,20 @@ LONG: dict[str, np.dtype[Any]] = {short: dtype for dtype, short in SHORT.items()
 BOOL, I64, F32, F64 = (np.dtype(name) for name in ("bool", "int64", "float32", "float64"))
 
 
+#: the leading extent of a tape whose length is only known at run time
+UNKNOWN = -1
+
+
 class TensorType(NamedTuple):
-    """dtype and shape of an array value; ``weak`` for what was a Python scalar."""
+    """dtype and shape of an array value; ``weak`` for what was a Python scalar.
+
+    A node with several results has the types of them as ``items``; then the rest means nothing.
+    """
 
     dtype: np.dtype[Any]
     shape: Shape = ()
     weak: bool = False
+    items: tuple[TensorType, ...] = ()
 
     @property
     def rank(self) -> int:
@@ -45,6 +53,8 @@ class TensorType(NamedTuple):
     @property
     def size(self) -> int:
         """The number of elements."""
+        if UNKNOWN in self.shape:
+            raise ValueError(f"a value of type {self} has no size before it runs")
         return math.prod(self.shape)
 
     @property
@@ -55,22 +65,31 @@ class TensorType(NamedTuple):
     @property
     def differentiable(self) -> bool:
         """Whether the type has a tangent space: the floating types."""
-        return self.dtype.kind == "f"
+        return self.dtype.kind == "f" or any(item.differentiable for item in self.items)
 
     def with_shape(self, shape: Sequence[int]) -> TensorType:
         """The same dtype in another shape."""
         return TensorType(self.dtype, tuple(shape), self.weak and not shape)
 
     def __str__(self) -> str:
-        shape = ",".join(map(str, self.shape))
+        if self.items:
+            return f"({', '.join(map(str, self.items))})"
+        shape = ",".join("?" if d == UNKNOWN else str(d) for d in self.shape)
         return f"{SHORT[self.dtype]}[{shape}]{'~' if self.weak else ''}"
+
+
+def tuple_type(items: Sequence[TensorType]) -> TensorType:
+    """The type of a node with several results."""
+    return TensorType(BOOL, items=tuple(items))
 
 
 def parse_type(text: str) -> TensorType:
     """The inverse of ``str(type)``."""
+    if text.startswith("("):
+        return tuple_type([parse_type(item) for item in text[1:-1].split(", ") if item])
     weak = text.endswith("~")
     short, _, rest = text.rstrip("~").partition("[")
-    shape = tuple(int(d) for d in rest.rstrip("]").split(",") if d)
+    shape = tuple(UNKNOWN if d == "?" else int(d) for d in rest.rstrip("]").split(",") if d)
     return TensorType(LONG[short], shape, weak)
 
 

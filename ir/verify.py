@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc.ir.graph import Graph, Node
 from gradc.ir.ops import REGISTRY
-from gradc.ir.types import SHORT, TensorType
+from gradc.ir.types import SHORT, UNKNOWN, TensorType
 
 
 class VerificationError(ValueError):
@@ -70,6 +70,8 @@ class _Verifier:
             problem = _attribute_problem(value)
             if problem:
                 raise self.fail(node, f"attribute {key} {problem}")
+        for _, region in node.regions:
+            verify(region, after=self.after)
 
     def type(self, node: Node) -> None:
         key = (node.op, node.type, *[self.graph.nodes[i].type for i in node.operands])
@@ -84,7 +86,7 @@ class _Verifier:
         if not isinstance(type_, TensorType) or type_.dtype not in SHORT:
             raise self.fail(node, f"{type_!r} is no type of the IR")
         for d in type_.shape:
-            if type(d) is not int or d < 0:
+            if type(d) is not int or d < UNKNOWN:
                 raise self.fail(node, f"shape {type_.shape} has an extent that is no count")
         if node.op.name == "input":
             if node.operands:
@@ -107,7 +109,7 @@ class _Verifier:
                 if not 0 <= id_ < len(graph.nodes):
                     raise self.fail(None, f"{what} {id_} does not exist")
         self.listed("input", graph.inputs, [n.id for n in graph.nodes if n.op.name == "input"])
-        self.listed("effect", graph.effects, [n.id for n in graph.nodes if n.op.effect])
+        self.listed("effect", graph.effects, [n.id for n in graph.nodes if n.effective])
         if list(graph.effects) != sorted(graph.effects):
             raise self.fail(None, "effects are not in the order of their nodes")
 

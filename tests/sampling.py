@@ -14,8 +14,8 @@ Array = np.ndarray[Any, Any]
 
 
 def sampled_ops() -> list[Op]:
-    """Every op that computes something: all but the sources and the effects."""
-    return [op for op in REGISTRY.values() if op.family not in ("source", "effect")]
+    """Every op that computes something by itself: no source, effect or control flow."""
+    return [op for op in REGISTRY.values() if op.family not in ("source", "effect", "control")]
 
 
 def dtypes_of(op: Op) -> list[np.dtype[Any]]:

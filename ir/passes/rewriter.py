@@ -131,7 +131,7 @@ class Rewriter(Builder):
         if op.name == "const":
             if type_.shape and not fence and _uniform(attrs["value"]):
                 found = self._full(attrs["value"].flat[0], type_.shape)
-        elif not fence and not op.effect:
+        elif not fence and not op.effect and op.family != "control":
             found = self._simpler(op, operands, attrs, type_)
         id_ = self._fresh(op, operands, attrs, type_, fence) if found is None else found
         self._emitted[key] = id_
