@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gradc.codegen.vecmath.exponential import expm1_kernel, reduce_ln2
+from gradc.codegen.vecmath.exponential import LN2, LOG2_E, reduce_ln2
 from gradc.codegen.vecmath.logarithm import log1p_kernel
 from gradc.codegen.vecmath.vec import (
     INF,
@@ -15,6 +15,7 @@ from gradc.codegen.vecmath.vec import (
     horner,
     polynomial,
     power_of_two,
+    round_scaled,
     two_product,
     two_sum,
     where,
@@ -29,6 +30,23 @@ TANH_UNDER = {
     "double": (1.0, 0.46422164037348296, 0.02451339343909713, 0.000254180476145707),
     "float": (1.0, 0.4560153, 0.02055219),
 }
+# (e^2r - 1) / r, |r| <= ln 2 / 4: relative error of e^2r 2^-57.7 and 2^-28.0
+EXPM1_DOUBLE = {
+    "double": (
+        2.0,
+        2.000000000000005,
+        1.3333333333333177,
+        0.666666666664316,
+        0.2666666666706773,
+        0.08888888925389477,
+        0.025396825063931504,
+        0.006349181703934294,
+        0.0014109451082978171,
+        0.0002829404933236964,
+        5.124111329397312e-05,
+    ),
+    "float": (2.0, 1.9999995, 1.3333215, 0.6667144, 0.2678063, 0.087970085),
+}
 # Beyond it the slope of tanh is 0.
 TANH_RANGE = {"double": 374.0, "float": 53.0}
 # e^2x is divided by two to this power, that it does not overflow before the slope is 0.
@@ -38,23 +56,26 @@ TANH_SCALE = 64
 def tanh_sech2(x: Vec) -> tuple[Vec, Vec]:
     """tanh x and its slope sech² x, which keeps its digits where tanh saturates.
 
-    tanh is x + x³·(-1/3 + x²·P/Q), or 1 - 2w with w = 1 / (e^2x + 1) from 0.973 on; the slope is
-    (1 - tanh x)·(1 + tanh x), or 2·w·(1 + tanh x). One division serves all. The rational
+    tanh is x + x³·(-1/3 + x²·P/Q), or 1 + q with q = -2 / (e^2x + 1) from 0.973 on; the slope is
+    (tanh x - 1)·(-1 - tanh x), or q·(-1 - tanh x). One division serves all. The rational
     approximation is the form of Cody & Waite (1980), its leading term set apart; at 0.973 the
     quotient falls below 1/4, and with it its rounding.
     """
     a = x.abs().at_most(x.pick(TANH_RANGE))
     z = a * a
     over, under = horner(z, x.pick(TANH_OVER)), horner(z, x.pick(TANH_UNDER))
-    _, r, low, t = reduce_ln2(a + a, x.format.bias - TANH_SCALE)
-    power, scale = power_of_two(t), 2.0**-TANH_SCALE
-    e_plus_1 = fma(power, expm1_kernel(r, low)[0], power + scale)  # rounded once
+    high, rest = x.pick(LN2)
+    n, t = round_scaled(a, 2.0 * LOG2_E, x.format.bias - TANH_SCALE)
+    r = fma(n, -0.5 * rest, fma(n, -0.5 * high, a))
+    scale = 2.0**-TANH_SCALE
+    power = power_of_two(t)
+    e_plus_1 = fma(power, r * polynomial(r, x.pick(EXPM1_DOUBLE)), power + scale)  # rounded once
     small = a.lt(0.973)
-    quotient = where(small, over, 1.0) / where(small, under, e_plus_1)
-    inner = fma(where(small, z, 1.0), quotient, choose(small, -1.0 / 3.0, 0.0, x))
-    y = fma(where(small, a * z, -2.0 * scale), inner, where(small, a, 1.0))
-    less = where(small, 1.0 - y, quotient + quotient)
-    return y.copysign(x), less * (1.0 + y) * choose(small, 1.0, scale, x)
+    quotient = where(small, over, -2.0 * scale) / where(small, under, e_plus_1)
+    # A vector's operation and the choice of it or of its operand are one instruction.
+    inner = where(small, fma(z, quotient, -1.0 / 3.0), quotient)
+    y = fma(where(small, a * z, 1.0), inner, where(small, a, 1.0))
+    return y.copysign(x), where(small, y - 1.0, quotient) * (-1.0 - y)
 
 
 def tanh(x: Vec) -> Vec:
