@@ -13,6 +13,7 @@ from gradc.codegen.llvm import Val, vector
 from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.scalars import Lane, broadcast, register_type
 from gradc.codegen.statements import (
+    MATH_COST,
     Accumulate,
     Affine,
     Compute,
@@ -64,6 +65,10 @@ class Sweep:
         self.ahead = _ahead(nest) if phase is _longest(nest) else []
         work = sum(cost(s.node) for s in phase.body if isinstance(s, Compute))
         self.unroll = 4 if reduces and work <= 12 else 2 if work <= 6 else 1
+        # Written out, vector math would keep its constants on the stack, not in registers.
+        kept = self.place.accumulators
+        fixed = any(isinstance(s, Accumulate) and kept.in_registers(s) for s in phase.body)
+        self.written_out = 1 if work >= MATH_COST and not fixed else CHUNKS
 
     def identities(self) -> list[Val]:
         """What the reductions start from, in every lane."""
@@ -172,7 +177,7 @@ class Sweep:
                 count = len(totals)
                 loop.next = self._merge(loop.carried[:count], loop.carried[count:], part)
             totals, fresh = self._close(loop.results), False
-        if main - done >= step and main - first > CHUNKS * lanes:
+        if main - done >= step and main - first > self.written_out * lanes:
             most = done + (main - done) // step * step
             part = self._vectors(indices, run, b.i64(done), b.i64(most), self.unroll)
             totals = part if fresh else self._combined(totals, part)
