@@ -164,6 +164,13 @@ branch_ = Op(name="branch", family="control", infer=_branch_type, numpy=_branch_
 
 # -- call ----------------------------------------------------------------------------------------
 
+#: how a call is differentiated. checkpoint: as its body, which reverse mode runs again rather than
+#: keep its values. recompute: as its body; it shares nothing with the same nodes elsewhere.
+#: custom_vjp: ``fwd`` gives the outputs and residuals, ``bwd`` takes these and the cotangents of
+#: the floating outputs, and gives those of the floating operands. custom_jvp: ``fwd`` takes also
+#: the tangents of the floating operands and gives also those of the floating outputs.
+RULES = ("checkpoint", "recompute", "custom_vjp", "custom_jvp")
+
 
 def _call_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     body: Graph = attrs["body"]
@@ -171,7 +178,9 @@ def _call_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     return tuple_type([_strong(t) for t in body.output_types])
 
 
-def _call_numpy(*operands: Any, body: Graph, rule: Any) -> list[Any]:
+def _call_numpy(
+    *operands: Any, body: Graph, rule: str, fwd: Graph | None, bwd: Graph | None
+) -> list[Any]:
     from gradc.ir.interp import run
 
     return list(run(body, operands))
@@ -241,6 +250,15 @@ def branch(
     return items(index.builder.add(branch_, [index, *operands], branches=tuple(branches)))
 
 
-def call(builder: Builder, body: Graph, operands: Sequence[Value], rule: Any) -> list[Value]:
-    """Append a call of a graph with a derivative rule of its own, and return its results."""
-    return items(builder.add(call_, operands, body=body, rule=rule))
+def call(
+    builder: Builder,
+    body: Graph,
+    operands: Sequence[Value],
+    rule: str,
+    fwd: Graph | None = None,
+    bwd: Graph | None = None,
+) -> list[Value]:
+    """Append a call of a graph with a derivative of its own (see ``call_``); return its results."""
+    if rule not in RULES:
+        raise ValueError(f"a call has one of the rules {', '.join(RULES)}, not {rule}")
+    return items(builder.add(call_, operands, body=body, rule=rule, fwd=fwd, bwd=bwd))

@@ -111,10 +111,12 @@ def _set_vjp(
     x, u, *indices = xs
 
     def transposed(ct: Value) -> list[Value | None]:
-        dx = scatter_set(ct, _zeros(u), *indices) if needed[0] else None
-        du = None
+        du = None  # read before it is overwritten
         if needed[1]:
-            du = ops.where(_winners(x, u, indices), gather(ct, *indices), _zeros(u))
+            du = gather(ct, *indices)
+            if indices[0].type.size > 1:
+                du = ops.where(_winners(x, u, indices), du, _zeros(u))
+        dx = scatter_set(ct, _zeros(u), *indices) if needed[0] else None
         return [dx, du, *(None for _ in indices)]
 
     return cotangent.mixed(transposed)

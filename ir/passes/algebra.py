@@ -39,6 +39,16 @@ def _scaled(x: Value, a: float, b: float) -> Value | None:
     return x * float(product)
 
 
+def _shifted(x: Value, a: int, b: int) -> Value:
+    """x + (a + b), wrapped as integers of the dtype are."""
+    return x + int((np.full(1, a, x.dtype) + np.full(1, b, x.dtype))[0])
+
+
+def _lowered(x: Value, a: int) -> Value:
+    """x + (−a), wrapped as integers of the dtype are."""
+    return x + int((-np.full(1, a, x.dtype))[0])
+
+
 ARITHMETIC: tuple[Rule, ...] = (
     rule("mul_one", x * 1, x),
     rule("div_one", x / 1, x),
@@ -51,6 +61,8 @@ ARITHMETIC: tuple[Rule, ...] = (
     rule("zero_sub_float", 0 - x, -x, kinds="f", relaxed=True),
     rule("mul_zero", x * 0, 0, kinds="biu"),
     rule("sub_self", x - x, 0, kinds="iu"),
+    rule("sub_number", x - a, _lowered, kinds="i"),
+    rule("add_twice", (x + a) + b, _shifted, kinds="i"),
     rule("add_self", x + x, x * 2, kinds="iuf"),
     rule("neg_neg", -op("neg")(x), x),
     rule("add_neg", x + (-y), x - y),

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from gradc.ir.graph import Graph
 from gradc.ir.passes.accurate import ACCURATE, STABLE
 from gradc.ir.passes.algebra import ALGEBRA
+from gradc.ir.passes.calls import inline_calls, on_regions
 from gradc.ir.passes.contractions import CONTRACTIONS
+from gradc.ir.passes.control import Control
 from gradc.ir.passes.dce import dce
 from gradc.ir.passes.regions import REGIONS
 from gradc.ir.passes.rewriter import Rewriter, Rule
@@ -69,9 +71,27 @@ simplify = RulePass("simplify", _EXACT)
 simplify_relaxed = RulePass("relax", RULES)
 stable = RulePass("stabilize", STABLE, keep_weak=True)
 
-PIPELINE: tuple[Pass, ...] = (dce, simplify, dce, share_exponentials, dce)
-RELAXED_PIPELINE: tuple[Pass, ...] = (dce, simplify_relaxed, dce, share_exponentials, dce)
-STABLE_PIPELINE: tuple[Pass, ...] = (stable, dce)
+
+
+def _pipeline(rules: Pass) -> tuple[Pass, ...]:
+    """The passes over a graph and, for control flow, over its regions."""
+    passes: tuple[Pass, ...] = ()
+
+    def inner(region: Graph) -> Graph:
+        return run(region, passes, check=False)
+
+    passes = (inline_calls, dce, rules, Control(inner), dce, share_exponentials, dce)
+    return passes
+
+
+def stable_regions(graph: Graph) -> Graph:
+    """Stable forms in the regions of control flow."""
+    return on_regions(graph, lambda region: run(region, STABLE_PIPELINE, check=False))
+
+
+PIPELINE: tuple[Pass, ...] = _pipeline(simplify)
+RELAXED_PIPELINE: tuple[Pass, ...] = _pipeline(simplify_relaxed)
+STABLE_PIPELINE: tuple[Pass, ...] = (stable_regions, stable, dce)
 
 
 def run(

@@ -316,7 +316,7 @@ def add_scattered(draft: Draft) -> Value | None:
         if not is_op(scattered, "scatter_add") or draft.builder.shared(scattered):
             continue
         base, u, *indices = scattered.operands
-        if constant_number(base) == 0 and not is_op(other, "scatter_add"):
+        if constant_number(base) == 0:
             return ops.scatter_add(other, u, *indices)
     return None
 
