@@ -13,6 +13,7 @@ from functools import reduce
 
 from gradc.ir import ops, region_forward, region_reverse, regions
 from gradc.ir.graph import Builder, Graph, Node, Role, Value
+from gradc.ir.tapes import added, is_tape, zeros_like
 from gradc.ir.types import TensorType
 
 
@@ -140,7 +141,11 @@ class _Reverse:
     def _contribute(self, to: int, part: ops.Cotangent) -> None:
         same = self.parts.setdefault(to, {})
         before = same.get(part.mask)
-        same[part.mask] = part if before is None else before.plus(part)
+        if before is not None and is_tape(part.value.type):
+            part = ops.Cotangent(added(before.value, part.value), self.known)
+        elif before is not None:
+            part = before.plus(part)
+        same[part.mask] = part
 
     def _total(self, of: int) -> ops.Cotangent | None:
         """What has been contributed; that under masks first, for they may be opposite."""
@@ -164,7 +169,7 @@ class _Reverse:
                 found = self._total(given.id)
                 present.append(found is not None or k not in optional)
                 if present[-1]:
-                    gradients.append(found.cleared if found else ops.full_like(given, 0))
+                    gradients.append(found.cleared if found else zeros_like(given))
         outputs = [builder.value(i) for i in graph.outputs]
         return builder.build([*outputs, *gradients]), present
 
@@ -185,9 +190,7 @@ class _Reverse:
         assert cotangent is not None
         if node.op.name == "item":
             slots, k = self.results.setdefault(node.operands[0], {}), node.attrs["index"]
-            total = ops.add_cotangents(slots.get(k), cotangent.cleared)
-            assert total is not None
-            slots[k] = total
+            slots[k] = added(slots[k], cotangent.cleared) if k in slots else cotangent.cleared
             return
         assert node.op.vjp is not None
         needed = [i in self.live for i in node.operands]
@@ -268,6 +271,6 @@ def jvp(graph: Graph, wrt: Sequence[int]) -> Graph:
         if node.type.differentiable:
             if id_ not in tangents:
                 with builder.marked(Role("tangent", order, values[id_].id), node.locs):
-                    tangents[id_] = ops.full_like(values[id_], 0)
+                    tangents[id_] = zeros_like(values[id_])
             out.append(tangents[id_])
     return builder.build([*(values[i] for i in graph.outputs), *out])

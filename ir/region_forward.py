@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value
-from gradc.ir.regions import activity, chosen, extract, loop_activity, zeros_of
+from gradc.ir.regions import activity, chosen, extract, loop_activity
+from gradc.ir.tapes import zeros_like
 from gradc.ir.types import UNKNOWN
 
 #: each result of control flow and its tangent, None for zero
@@ -77,7 +78,7 @@ def _push_loop(
         test = builder.build(builder.splice(test, own))
 
     def tangent(value: Value, given: Value | None) -> Value:
-        return zeros_of(value.builder, value.type) if given is None else given
+        return zeros_like(value) if given is None else given
 
     builder = operands[0].builder
     out = ops.loop(
@@ -129,7 +130,7 @@ def _push_call(
             "know its tangent; give it a custom_jvp, which serves both")
     if attrs["rule"] == "custom_jvp":
         given = [
-            zeros_of(builder, x.type) if t is None else t
+            zeros_like(x) if t is None else t
             for x, t in zip(operands, tangents, strict=True) if x.type.differentiable
         ]
         out = ops.call(builder, attrs["fwd"], [*operands, *given], "recompute")

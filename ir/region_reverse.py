@@ -13,8 +13,9 @@ from typing import Any
 
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value, frozen
-from gradc.ir.regions import Halves, activity, chosen, extract, halves, loop_activity, zeros_of
-from gradc.ir.types import I64, UNKNOWN, TensorType, tuple_type
+from gradc.ir.regions import Halves, activity, chosen, extract, halves, loop_activity
+from gradc.ir.tapes import added, is_tape, zeros_like, zeros_of
+from gradc.ir.types import UNKNOWN, TensorType, tuple_type
 
 #: the running cotangent of an operand, by its position; what is returned is given up
 Running = Callable[[int], "Value | None"]
@@ -48,8 +49,7 @@ def plan(node: Node, operands: Sequence[bool], reached: Sequence[bool]) -> Plan:
 def _seeds(value: Value, cotangents: Mapping[int, Value], which: Sequence[int]) -> list[Value]:
     """Cotangents of results, zeros where there is none."""
     return [
-        cotangents[k] if k in cotangents else zeros_of(value.builder, value.type.items[k])
-        for k in which
+        cotangents[k] if k in cotangents else zeros_like(ops.item_(value, index=k)) for k in which
     ]
 
 
@@ -115,7 +115,7 @@ class LoopPlan(Plan):
 
         totals = [running(at_captures + k) for k in self.captures]
         carries = _seeds(value, cotangents, self.carries) + [
-            zeros_of(builder, parts.captures[k].type) if total is None else total
+            zeros_like(parts.captures[k]) if total is None else total
             for k, total in zip(self.captures, totals, strict=True)
         ]
         moving = len(self.carries), len(self.carries) + len(self.xs)
@@ -124,7 +124,7 @@ class LoopPlan(Plan):
             if id_ is not None
         ]
         before = {
-            k: total for k, _ in found_xs if UNKNOWN in parts.xs[k].type.shape
+            k: total for k, _ in found_xs if is_tape(parts.xs[k].type)
             and (total := running(at_xs + k)) is not None
         }
         xs = [
@@ -191,7 +191,7 @@ class LoopPlan(Plan):
         first = len(out) - len(found_xs)
         for n, (k, _) in enumerate(found_xs):
             if k in which:
-                out[first + n] = out[first + n] + sums[which.index(k)]
+                out[first + n] = added(out[first + n], sums[which.index(k)])
         return builder.build(out)
 
 
@@ -201,10 +201,6 @@ class BranchPlan(Plan):
     def __init__(self, node: Node, operands: Sequence[bool], reached: Sequence[bool]) -> None:
         branches: tuple[Graph, ...] = node.attrs["branches"]
         self.inputs = chosen(operands[1:])
-        if any(UNKNOWN in branches[0].input_types[k].shape for k in self.inputs):
-            raise NotImplementedError(
-                "the second reverse derivative of a loop of unknown length inside a branch is not "
-                "there; take one of the two derivatives in forward mode")
         flags = activity(node, operands)
         self.outputs = [k for k in chosen(flags) if reached[k]]
         self.first = len(node.type.items)
@@ -236,7 +232,7 @@ class BranchPlan(Plan):
             builder = Builder.extending(part)
             outputs = [builder.value(i) for i in part.outputs]
             own = dict(zip(slots, outputs[len(h.forward) :], strict=True))
-            filled = [own.get(k) or _empty(builder, t) for k, t in enumerate(self.slots)]
+            filled = [own.get(k) or zeros_of(builder, t) for k, t in enumerate(self.slots)]
             branches.append(builder.build([*outputs[: len(h.forward)], *filled]))
         return remade(node, self.slots, branches=tuple(branches))
 
@@ -248,7 +244,7 @@ class BranchPlan(Plan):
         totals = []
         for k in self.inputs:
             total = running(1 + k)
-            totals.append(zeros_of(value.builder, operands[k].type) if total is None else total)
+            totals.append(zeros_like(operands[k]) if total is None else total)
         seeds = _seeds(value, cotangents, self.outputs)
         needed = sorted({k for h in self.halves for k in h.needed})
         residuals = [
@@ -286,17 +282,6 @@ class BranchPlan(Plan):
             if k in h.needed:
                 values[own[inputs[k]]] = value
         return builder.build(builder.splice(part, [values[i] for i in part.inputs]))
-
-
-def _empty(builder: Builder, type_: TensorType) -> Value:
-    """What stands for a residual of a branch that was not taken: zeros, or a tape of nothing."""
-    if UNKNOWN not in type_.shape:
-        return zeros_of(builder, type_)
-    body = Builder("nothing")
-    body.input("i", TensorType(I64))
-    element = body.build([_empty(body, TensorType(type_.dtype, type_.shape[1:]))])
-    (tape,) = ops.loop(builder, element, trips=ops.const(builder, 0, I64))
-    return tape
 
 
 class CallPlan(Plan):

@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradc.ir import ops
-from gradc.ir.graph import Builder, Graph, Node, Value
-from gradc.ir.types import TensorType
+from gradc.ir.graph import Builder, Graph, Node
 
 Flags = list[bool]
 
@@ -162,9 +161,3 @@ def _tidied(graph: Graph) -> Graph:
     from gradc.ir.passes import dce, run, simplify
 
     return run(graph, (dce, simplify, dce), check=False)
-
-
-def zeros_of(builder: Builder, type_: TensorType) -> Value:
-    """Zeros of a type."""
-    scalar = ops.const(builder, 0, type_.dtype)
-    return ops.broadcast(scalar, shape=type_.shape) if type_.shape else scalar

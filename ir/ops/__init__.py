@@ -7,10 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradc.ir.graph import Value
-from gradc.ir.ops.base import REGISTRY, Op, Sample, add_cotangents, constant_number
+from gradc.ir.ops.base import REGISTRY, Op, Sample, constant_number
 from gradc.ir.ops.conditions import Conditions, Mask
 from gradc.ir.ops.contraction import matmul, matmul_dims
-from gradc.ir.ops.control import LoopParts, branch, branch_, call, call_, item_, items, loop, loop_
+from gradc.ir.ops.control import (
+    LoopParts,
+    branch,
+    branch_,
+    call,
+    call_,
+    extent,
+    item_,
+    items,
+    loop,
+    loop_,
+)
 from gradc.ir.ops.cotangent import Cotangent, Masked
 from gradc.ir.ops.effects import debug_print
 from gradc.ir.ops.elementwise import (

@@ -205,6 +205,19 @@ item_ = Op(
 )
 
 
+def _extent_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    (tape,) = types
+    if not tape.shape:
+        raise TypeError(f"extent: {tape} has no leading axis")
+    return INDEX
+
+
+#: the leading extent of a tape, which only running tells
+extent = Op(
+    name="extent", family="control", infer=_extent_type, numpy=lambda tape: np.int64(len(tape)),
+)
+
+
 # -- making them ---------------------------------------------------------------------------------
 
 
