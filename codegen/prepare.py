@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+from gradc.codegen import irregular
 from gradc.codegen.access import is_view
 from gradc.codegen.sink import sink
 from gradc.ir import ops
@@ -16,9 +17,7 @@ from gradc.ir.graph import Builder, Graph, Node, Value
 from gradc.ir.ops.contraction import matmul_dims
 
 #: ops whose operands are read from memory as whole arrays
-OPAQUE = frozenset(
-    "matmul argmax argmin cumsum cumprod scatter_add scatter_set argsort debug_print".split()
-)
+OPAQUE = irregular.OPS | {"matmul", "debug_print"}
 #: ops that put pieces together in memory
 ASSEMBLED = frozenset(("concat", "update_slice", "embed"))
 

@@ -28,7 +28,7 @@ from gradc.ir.graph import Graph, Node
 from gradc.ir.types import strides_of
 
 #: ops that can fail when they run
-CHECKED = frozenset(("gather", "scatter_add", "scatter_set", "debug_print"))
+CHECKED = irregular.CHECKED | {"gather", "debug_print"}
 
 
 def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:

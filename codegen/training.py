@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gradc.codegen.loops import LoopProgram
-from gradc.codegen.shuffle import STATE_BYTES
 from gradc.ir.types import TensorType
 
 
@@ -138,7 +137,6 @@ class Workspace:
     tables: int
     loss: int
     order: int
-    state: int
     batches: tuple[int, ...]
     nbytes: int
 
@@ -158,7 +156,6 @@ def workspace(program: TrainingProgram) -> Workspace:
         tables=take(2 * table_bytes(program)),
         loss=take(8),
         order=take(4 * program.samples if program.shuffled else 0),
-        state=take(STATE_BYTES if program.shuffled else 0),
         batches=tuple(take(t.nbytes if program.shuffled else 0) for t in program.batch_types),
         nbytes=at,
     )

@@ -86,8 +86,8 @@ class _Fit:
         with b.loop(b.i64(0), self.epochs, carried=[b.i64(0), patience]) as epochs:
             side, left = epochs.carried
             if program.shuffled:
-                order, state = self._at(self.place.order), self._at(self.place.state)
-                b.call("void", "shuffle", [order, state, self.seed, epochs.index])
+                order = self._at(self.place.order)
+                b.call("void", "shuffle", [order, self.seed, epochs.index])
             loss = b.const(0.0, "double")
             if program.steps == 1:
                 side, left, loss = self._step("step", b.i64(0), side, left)

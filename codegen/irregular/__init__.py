@@ -1,8 +1,8 @@
 """Loop templates of the ops that do not fuse as affine loop nests.
 
 Each works on C-contiguous buffers of static shape and is emitted at the builder's position:
-straight code, loops of scalars or of vectors, calls to nothing. Meaning, to the bit: the op's
-``numpy`` function in :mod:`gradc.ir.ops`.
+straight code, loops of scalars or of vectors, calls to nothing outside the module. Meaning, to
+the bit: the op's ``numpy`` function in :mod:`gradc.ir.ops`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradc.codegen.irregular import extremum, scan, scatter, sort
+from gradc.codegen.irregular import extremum, random, scan, scatter, sort
 from gradc.codegen.llvm import Builder, Val
 from gradc.ir.types import TensorType
 
 #: The ops emitted here.
-OPS = frozenset(
-    {"argmax", "argmin", "cumsum", "cumprod", "scatter_add", "scatter_set", "argsort"}
-)
+OPS = random.OPS | {
+    "argmax", "argmin", "cumsum", "cumprod", "scatter_add", "scatter_set", "argsort"
+}
+
+#: Those that can fail when they run.
+CHECKED = random.CHECKED | {"scatter_add", "scatter_set"}
 
 #: Those whose result may overwrite operand 0.
 IN_PLACE = frozenset({"cumsum", "cumprod", "scatter_add", "scatter_set"})
@@ -27,6 +30,8 @@ def scratch_bytes(op: str, attrs: Mapping[str, Any], operand_types: Sequence[Ten
     """The bytes of scratch, 64-byte aligned, that :func:`emit` asks for."""
     if op == "argsort":
         return sort.scratch_bytes(operand_types[0], attrs["axis"])
+    if op in random.OPS:
+        return random.scratch_bytes(op, attrs, operand_types)
     return 0
 
 
@@ -43,9 +48,10 @@ def emit(
     """Emit ``out = op(*operands)``; operands, ``out`` and ``scratch`` are ptr.
 
     Buffers need be aligned to their itemsize only and must not overlap; but with ``in_place``
-    (ops of :data:`IN_PLACE`) operand 0 and ``out`` are the same buffer. The scatters return an
-    i1: whether an index was out of bounds. Such an update is skipped, no byte outside is
-    touched. The others return None.
+    (ops of :data:`IN_PLACE`) operand 0 and ``out`` are the same buffer. Ops of :data:`CHECKED`
+    return an i1, whether they failed: the scatters where an index was out of bounds (such an
+    update is skipped), random numbers where their parameters are none. No byte outside is touched.
+    The others return None.
     """
     if in_place and op not in IN_PLACE:
         raise ValueError(f"{op} cannot overwrite its operand")
@@ -60,6 +66,8 @@ def emit(
             return scatter.emit(b, op == "scatter_add", operand_types, operands, out, in_place)
         case "argsort":
             sort.emit(b, operand_types[0], attrs["axis"], operands[0], out, scratch)
+        case _ if op in random.OPS:
+            return random.emit(b, op, attrs, operand_types, operands, out, scratch)
         case _:
             raise ValueError(f"{op} has no template")
     return None

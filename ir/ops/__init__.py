@@ -93,6 +93,16 @@ from gradc.ir.ops.elementwise import (
     where,
 )
 from gradc.ir.ops.indexing import argsort, gather, scatter_add, scatter_set
+from gradc.ir.ops.random import (
+    random_integers,
+    random_key,
+    random_keys,
+    random_normal,
+    random_permutation,
+    random_sample,
+    random_uniform,
+    random_weighted,
+)
 from gradc.ir.ops.reduction import (
     all_,
     any_,

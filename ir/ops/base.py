@@ -55,7 +55,7 @@ class Op:
     """One operation of the IR.
 
     name: its name in dumps.
-    family: elementwise, linear, bilinear, reduction, index, source, effect or control.
+    family: elementwise, linear, bilinear, reduction, index, source, effect, control or random.
     kinds: the kinds of dtype it takes (NumPy's letters among "biuf").
     infer: operand types and attributes to result type; raises TypeError or ValueError.
     numpy: its meaning, on arrays, with the attributes as keywords.

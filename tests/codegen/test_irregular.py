@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gradc.codegen import jit
-from gradc.codegen.irregular import IN_PLACE, OPS, emit, scratch_bytes
+from gradc.codegen.irregular import CHECKED, IN_PLACE, OPS, emit, scratch_bytes
 from gradc.codegen.irregular.sort import network
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.targets import NAMED, Target, host
@@ -72,7 +72,7 @@ def module(cases: Sequence[Case], target: Target) -> Module:
         failed = emit(
             b, case.op, case.attrs, case.types, operands, result, scratch, case.in_place
         )
-        assert (failed is not None) == case.op.startswith("scatter")
+        assert (failed is not None) == (case.op in CHECKED)
         b.ret(b.cast("zext", failed, "i64") if failed else b.i64(0))
         b.finish()
     assert not out.externals

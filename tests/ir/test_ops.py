@@ -29,7 +29,7 @@ def test_every_op_is_sampled(op: Op) -> None:
 
 
 def test_every_op_belongs_to_a_family() -> None:
-    families = "elementwise linear bilinear reduction index source effect control".split()
+    families = "elementwise linear bilinear reduction index source effect control random".split()
     assert {op.family for op in REGISTRY.values()} <= set(families)
     assert [op.name for op in REGISTRY.values()] == list(REGISTRY)
 

@@ -10,7 +10,7 @@ import pytest
 
 from gradc.codegen import jit
 from gradc.codegen.llvm import Module
-from gradc.codegen.shuffle import STATE_BYTES, emit_shuffle, order
+from gradc.codegen.shuffle import emit_shuffle, order
 from gradc.codegen.targets import host
 
 WORD, HALF = (1 << 64) - 1, (1 << 32) - 1
@@ -57,10 +57,10 @@ def native(samples, seed, epoch):
     text = str(module).replace("define private void @shuffle", "define void @shuffle")
     library = jit.load(text, ("shuffle",))
     shuffle = ctypes.CFUNCTYPE(
-        None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64
+        None, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64
     )(library.address("shuffle"))
-    out, state = np.empty(samples, np.uint32), np.empty(STATE_BYTES, np.uint8)
-    shuffle(out.ctypes.data, state.ctypes.data, seed, epoch)
+    out = np.empty(samples, np.uint32)
+    shuffle(out.ctypes.data, seed, epoch)
     return out.tolist()
 
 
