@@ -122,9 +122,14 @@ class _Loop:
         self.parts = ops.LoopParts(copier.operands(node), node.attrs)
         self.count: int = node.attrs["carries"]
         self.first = self.count + (self.test is not None)
-        self.ys = [k - self.first for k in sorted(used) if k >= self.first]
         self.used = used
-        inputs = self.body.inputs
+        inputs, outputs = self.body.inputs, self.body.outputs
+        #: the first of the ys that are the same value -> all of them that are used
+        self.ys: dict[int, list[int]] = {}
+        for k in sorted(used):
+            if k >= self.first:
+                first = outputs.index(outputs[k - self.first + self.count], self.count)
+                self.ys.setdefault(first - self.count, []).append(k - self.first)
         self.carry_in = inputs[1 : 1 + self.count]
         self.x_in = inputs[1 + self.count : 1 + self.count + node.attrs["xs"]]
         self.capture_in = inputs[1 + self.count + node.attrs["xs"] :]
@@ -189,8 +194,9 @@ class _Loop:
         rest = found[len(self.carries) :]
         if test is not None:
             out[self.count] = rest.pop(0)
-        for k, value in zip(self.ys, rest, strict=True):
-            out[self.first + k] = value
+        for same_ys, value in zip(self.ys.values(), rest, strict=True):
+            for k in same_ys:
+                out[self.first + k] = value
         return out
 
     def _captures(
