@@ -109,6 +109,8 @@ def _shares(stage: Contract, target: Target, whole: bool) -> Shares | None:
         each = -(-spec.batch // wanted)
         return Shares("batch", each, -(-spec.batch // each), nbytes)
     form = matmul.form(spec, target)
+    if form.kind == "registers":  # straight-line code for the whole product
+        return None
     extent, tile = form.tiles
     each = -(-extent // tile // wanted) * tile
     count = -(-extent // each)

@@ -15,7 +15,8 @@ import pytest
 
 import gradc
 from gradc.codegen.chunks import statements
-from gradc.codegen.loops import Nest
+from gradc.codegen.kernel import Kernel
+from gradc.codegen.loops import Contract, Nest
 from gradc.codegen.program import schedule
 from gradc.codegen.statements import Accumulate
 from gradc.ir import ops
@@ -190,6 +191,21 @@ def test_what_compensates_a_part_is_as_long_as_the_part() -> None:
     for s, chunks in sums:
         assert s.totals is not None
         assert all(total.size == s.buffer.size // chunks for total in s.totals)
+
+
+def test_a_product_in_registers_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its chunks would each do all of it, and sums of columns count it once for each."""
+    monkeypatch.setattr("gradc.codegen.chunks.LONG_PRODUCT", 1)
+    monkeypatch.setattr("gradc.codegen.chunks.CHUNK_OF_PRODUCT", 1)
+    b = Builder("product")
+    x, w = (b.input(name, TensorType(F32, (n, 2))) for name, n in (("x", 7), ("w", 33)))
+    sums = ops.sum_(ops.abs_(ops.matmul(x, w, ta=False, tb=True)), axes=(0,))
+    graph = b.build([sums])
+    (stage,) = schedule(graph).stages
+    assert isinstance(stage, Contract) and stage.epilogue and not stage.shares
+    arrays = [normal(7, 2).astype(np.float32), normal(33, 2).astype(np.float32)]
+    want = np.sum(np.abs(arrays[0] @ arrays[1].T), axis=0)
+    np.testing.assert_allclose(Kernel(graph)(arrays)[0], want, rtol=1e-5)
 
 
 def test_short_nests_are_not_cut() -> None:
