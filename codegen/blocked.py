@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gradc.codegen import matmul
+from gradc.codegen import inplace, matmul
 from gradc.codegen.access import Access
 from gradc.codegen.arrange import arrange
 from gradc.codegen.blocks import Blocks
-from gradc.codegen.buffers import Request, plan, with_buffers
+from gradc.codegen.buffers import Request, with_buffers
 from gradc.codegen.chunks import Scratch, combine
 from gradc.codegen.collapse import collapse
 from gradc.codegen.epilogue import ROWS, on_tiles
@@ -48,23 +48,21 @@ class BlockLowering:
     own: dict[int, Buffer] = field(default_factory=dict)
     sums: list[Sum] = field(default_factory=list)
     after: list[Stage] = field(default_factory=list)
+    over: dict[str, str] = field(default_factory=dict)  # results -> operands that they overwrite
 
     def stages(self, steps: Sequence[Step]) -> list[Stage]:
         """The blocks, and what combines the sums of their chunks."""
-        made: list[Nest | Contract] = []
+        made: dict[int, Sequence[Nest | Contract]] = {}
         for index, step in enumerate(steps, self.blocks.first):
             self.index = index
-            made += self._product(step) if isinstance(step, Single) else self._nests(step)
-        offsets, nbytes = plan([request for _, request in self.wanted])
-        place = {
-            buffer.name: replace(buffer, offset=offset)
-            for (buffer, _), offset in zip(self.wanted, offsets, strict=True)
-        }
+            made[index] = self._product(step) if isinstance(step, Single) else self._nests(step)
+        offsets, nbytes, self.over = inplace.place(self.wanted, made, self.target)
+        place = {b.name: replace(b, offset=offsets[b.name]) for b, _ in self.wanted}
         space = self.scratch(np.dtype(np.uint8), max(nbytes, 1))
         b = self.blocks
         stage = RowBlocks(
-            b.chunks, b.per_chunk, b.size, tuple(made), tuple(self.windows.values()),
-            tuple(self.sums), space, nbytes,
+            b.chunks, b.per_chunk, b.size, tuple(s for some in made.values() for s in some),
+            tuple(self.windows.values()), tuple(self.sums), space, nbytes,
         )
         return [with_buffers(stage, lambda b: place.get(b.name, b)), *self.after]
 

@@ -16,7 +16,7 @@ from gradc.codegen.loops import Contract, Irregular, Nest, Print, RowBlocks, Sta
 from gradc.codegen.prepare import prepare
 from gradc.codegen.program import Lowering
 from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
-from gradc.codegen.schedule import Group, Reason
+from gradc.codegen.schedule import Group, Reason, Single
 from gradc.codegen.statements import (
     MATH_COST,
     Accumulate,
@@ -58,19 +58,15 @@ class _Touched:
     high: int = 0
 
     def add(self, index: Affine, extents: tuple[int, ...]) -> None:
-        pairs = list(zip(index.coefficients, extents, strict=True))
         if 0 in extents:
             return
-        ends = [c * (d - 1) for c, d in pairs]
-        low = index.offset + sum(e for e in ends if e < 0)
-        high = index.offset + sum(e for e in ends if e > 0) + 1
-        self.low, self.high = (
-            (min(self.low, low), max(self.high, high)) if self.seen else (low, high)
-        )
+        ends = (*index.span(extents), *((self.low, self.high) if self.seen else ()))
+        self.low, self.high = min(ends), max(ends)
+        pairs = zip(index.coefficients, extents, strict=True)
         self.seen[index] = math.prod(d for c, d in pairs if c)
 
     def count(self, size: int) -> int:
-        return min(sum(self.seen.values()), self.high - self.low, size)
+        return min(sum(self.seen.values()), self.high - self.low + 1, size)
 
 
 class _Explainer:
@@ -116,7 +112,7 @@ class _Explainer:
             apart=self._apart(),
             kept=self._kept(),
             recomputed=self._recomputed(),
-            in_place=not isinstance(step, Group) and step.node.id in self.lowering.in_place,
+            in_place=self._in_place(),
         )
 
     def _after_blocks(self) -> bool:
@@ -151,7 +147,7 @@ class _Explainer:
             apart=self._apart(),
             kept=(),
             recomputed=(),
-            in_place=False,
+            in_place=tuple(text for part in parts for text in part._in_place()),
             blocks=str(blocks),
         )
 
@@ -355,6 +351,14 @@ class _Explainer:
                 place = f"{s.buffer.name} ({self._level(s.buffer)})"
                 out.append(f"{self._name(s.value)} for a later sweep, in {place}")
         return tuple(out)
+
+    def _in_place(self) -> tuple[str, ...]:
+        """What takes the memory of an operand."""
+        if isinstance(self.step, Single) and self.step.node.id in self.lowering.in_place:
+            return ("it overwrites its first operand",)
+        over = self.lowering.over
+        names = dict.fromkeys(s.buffer.name for s, _ in self._statements() if isinstance(s, Store))
+        return tuple(f"{name} overwrites {over[name]}" for name in names if name in over)
 
     def _recomputed(self) -> tuple[str, ...]:
         """Values that another stage, or an earlier sweep, computes as well."""

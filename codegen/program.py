@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from gradc.codegen import irregular, matmul
+from gradc.codegen import inplace, irregular, matmul
 from gradc.codegen.access import Access, identity, resolve
 from gradc.codegen.arrange import arrange
 from gradc.codegen.blocked import BlockLowering
 from gradc.codegen.blocks import Blocks, row_blocks
-from gradc.codegen.buffers import Request, plan, with_buffers
+from gradc.codegen.buffers import Request, with_buffers
 from gradc.codegen.chunks import Scratch, chunked, shared
 from gradc.codegen.collapse import collapse
 from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
@@ -52,6 +53,7 @@ class Lowering:
         self.stored = self._stored()
         self.owners: dict[int, int] = {}
         self.in_place: set[int] = set()
+        self.over: dict[str, str] = {}  # buffers of results -> those of operands they overwrite
         self._share()
         self.buffers: dict[int, Buffer] = {}
         self.scratches: list[tuple[Buffer, int]] = []
@@ -70,7 +72,7 @@ class Lowering:
                 made = self._stages(index, step)
             stages.extend(made)
             self.step_of.extend([index] * len(made))
-        place = self._plan_arena()
+        place = self._plan_arena(stages)
 
         def placed(buffer: Buffer) -> Buffer:
             if buffer.kind in ("private", "window"):
@@ -209,8 +211,8 @@ class Lowering:
     def _all_buffers(self) -> list[Buffer]:
         return [*self.buffers.values(), *(b for b, _ in self.scratches)]
 
-    def _plan_arena(self) -> dict[str, Buffer]:
-        requests, wanted = [], []
+    def _plan_arena(self, stages: Sequence[Stage]) -> dict[str, Buffer]:
+        wanted: list[tuple[Buffer, Request]] = []
         family: dict[int, list[int]] = {}
         for id_ in self.owners:
             family.setdefault(self.owner(id_), []).append(id_)
@@ -219,16 +221,17 @@ class Lowering:
                 ids = [id_, *family.get(id_, [])]
                 last = max(max(self.users.get(i, {self.scheduler.home[i]})) for i in ids)
                 first = min(self.scheduler.home[i] for i in ids)
-                requests.append(self._request(buffer, first, max(first, last)))
-                wanted.append(buffer)
+                wanted.append((buffer, self._request(buffer, first, max(first, last))))
         for buffer, index in self.scratches:
-            requests.append(self._request(buffer, index, index))
-            wanted.append(buffer)
-        offsets, self.arena = plan(requests)
+            wanted.append((buffer, self._request(buffer, index, index)))
+        of_step: dict[int, list[Stage]] = {}
+        for index, stage in zip(self.step_of, stages, strict=True):
+            of_step.setdefault(index, []).append(stage)
+        found = inplace.place(wanted, of_step, self.target)
+        self.arena = found.nbytes
+        self.over |= found.over
         place = {b.name: b for b in self._all_buffers()}
-        for buffer, offset in zip(wanted, offsets, strict=True):
-            place[buffer.name] = replace(buffer, offset=offset)
-        return place
+        return place | {b.name: replace(b, offset=found.offsets[b.name]) for b, _ in wanted}
 
     def _request(self, buffer: Buffer, first: int, last: int) -> Request:
         """The life of a buffer: steps that run in blocks all run until the last block."""
@@ -257,7 +260,9 @@ class Lowering:
             self.graph, self.target, blocks, self.scheduler.accesses, self.stored, self.private,
             self.users, self.scheduler.home, self.memory, scratch,
         )
-        return lowering.stages(self.steps[blocks.first : blocks.last + 1])
+        stages = lowering.stages(self.steps[blocks.first : blocks.last + 1])
+        self.over |= lowering.over
+        return stages
 
     def _stages(self, index: int, step: Group | Single) -> list[Stage]:
         def scratch(dtype: np.dtype[Any], size: int) -> Buffer:

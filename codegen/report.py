@@ -123,7 +123,7 @@ class StageReport:
     apart: tuple[Apart, ...]
     kept: tuple[str, ...]
     recomputed: tuple[str, ...]
-    in_place: bool
+    in_place: tuple[str, ...]
     blocks: str = ""
 
     @property
@@ -171,9 +171,9 @@ class StageReport:
             if named:
                 yield f"  {verb:<9}  {_listed(named)} bytes"
         yield f"  intensity  {self.intensity:.2g} flops a byte"
-        if self.in_place:
-            yield "  in place   it overwrites its first operand"
-        for title, values in (("kept", self.kept), ("again", self.recomputed)):
+        for title, values in (
+            ("in place", self.in_place), ("kept", self.kept), ("again", self.recomputed)
+        ):
             if values:
                 yield f"  {title:<9}  {_listed(values)}"
         for apart in self.apart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,12 @@ class Affine:
 
     offset: int
     coefficients: tuple[int, ...]
+
+    def span(self, extents: Sequence[int]) -> tuple[int, int]:
+        """The least and the greatest value in loops of these extents, none of them 0."""
+        ends = [c * (n - 1) for c, n in zip(self.coefficients, extents, strict=True)]
+        low, high = sum(e for e in ends if e < 0), sum(e for e in ends if e > 0)
+        return self.offset + low, self.offset + high
 
     def __str__(self) -> str:
         terms = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,14 @@ from tests.programs import random_program
 
 #: seeds of programs
 SEEDS = st.integers(0, 2**32)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def everywhere() -> Iterator[None]:
+    """Operands are overwritten in short rows, too, where that is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradc.codegen.inplace.ROW", 0)
+        yield
 
 
 def graphs(seed: int) -> tuple[Graph, Graph, list[Any]]:
