@@ -127,6 +127,8 @@ def workload(
                            "failed": {}}
     makers = {name: SYSTEMS[name].make for name in ("gradc", *peers)} | PRIMALS
     for name, make in makers.items():
+        if w.systems is not None and name not in (*w.systems, "gradc primal"):
+            continue
         try:
             contender, first, wrong = prepare(name, make, w, dtype, reference, options.cpu)
         except Skip:

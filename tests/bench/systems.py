@@ -6,6 +6,7 @@ that cannot do a workload raises Skip.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import shutil
@@ -103,7 +104,7 @@ def with_jax(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
     names = {k: getattr(jax.numpy, k) for k in dir(jax.numpy) if not k.startswith("_")}
     xp = SimpleNamespace(**names)
     xp.logsumexp, xp.softmax = jax.scipy.special.logsumexp, jax.nn.softmax
-    argnums, loss = tuple(range(count)), w.loss(xp)
+    argnums, loss = tuple(range(count)), w.jax(jax) if w.jax else w.loss(xp)
     of = jax.value_and_grad(loss, argnums=argnums)
     if w.kind == "hvp":
 
@@ -298,11 +299,36 @@ def with_casadi_c(w: Workload, arrays: Sequence[Array], count: int) -> Contender
             function.generate("f.c")
         finally:
             os.chdir(here)
-        library = os.path.join(folder, "f.so")
-        options = "-O2 -march=native -fPIC -shared".split()
-        command = [compiler, *options, os.path.join(folder, "f.c"), "-o", library, "-lm"]
-        subprocess.run(command, check=True)
+        library = _shared(os.path.join(folder, "f.c"))
         return _buffered(casadi.external("f", library), arrays, count)
+
+
+def _shared(source: str) -> str:
+    """The library made of a file of C."""
+    library = source.removesuffix(".c") + ".so"
+    options = "-O2 -march=native -fPIC -shared".split()
+    subprocess.run(["cc", *options, source, "-o", library, "-lm"], check=True)
+    return library
+
+
+def with_c(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
+    """The gradient by hand in C, called through ctypes with addresses that are ready."""
+    if not w.c or shutil.which("cc") is None:
+        raise Skip
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "f.c")
+        with open(source, "w") as file:
+            file.write(f"#include <math.h>\n#include <string.h>\n{w.c}")
+        function = ctypes.CDLL(_shared(source)).gradient
+    gradients = [np.zeros_like(a) for a in arrays[:count]]
+    given = [ctypes.c_void_p(a.ctypes.data) for a in (*arrays, *gradients)]
+    function.restype = ctypes.c_double
+
+    def run(*_: Array) -> tuple[Any, Sequence[Array]]:
+        return function(*given), gradients
+
+    run.alive = (arrays, gradients)  # type: ignore[attr-defined]
+    return run
 
 
 @dataclass(frozen=True)
@@ -330,6 +356,7 @@ SYSTEMS = {
     "pytensor": System(with_pytensor, "pytensor", True, slow_to_compile=True),
     "casadi": System(with_casadi, "casadi", True),
     "casadi-c": System(with_casadi_c, "casadi", False),
+    "c": System(with_c, "ctypes", False),
 }
 
 #: timed beside them, to set the gradient's cost against the value's

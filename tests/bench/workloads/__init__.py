@@ -1,6 +1,6 @@
 """The workloads: plain NumPy functions, their data, and their gradients written by hand."""
 
-from workloads import clusters, elementwise, hvp, irregular, networks, rows
+from workloads import clusters, elementwise, hvp, irregular, networks, rows, sequential
 from workloads.workload import Workload
 
 ALL: tuple[Workload, ...] = (
@@ -10,4 +10,5 @@ ALL: tuple[Workload, ...] = (
     *hvp.WORKLOADS,
     *clusters.WORKLOADS,
     *irregular.WORKLOADS,
+    *sequential.WORKLOADS,
 )

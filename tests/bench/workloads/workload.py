@@ -30,6 +30,10 @@ class Workload:
     ``scalars`` says that the function may be unrolled to a graph of scalars. Of ``kind`` "hvp" the
     contenders return the inner product of gradient and direction, and the Hessian times the
     direction; parameters are followed by their directions, then by data.
+
+    Where JAX wants a loop written otherwise, ``jax(jax module)`` is the loss. ``c`` is C by hand:
+    ``double gradient(arguments..., gradients...)``, all of them pointers to doubles. ``systems``
+    are those that can do it, all if None.
     """
 
     name: str
@@ -42,12 +46,15 @@ class Workload:
     scalars: bool = False
     kind: str = "gradient"
     dtypes: Sequence[str] = ("float64", "float32")
+    jax: Callable[[Any], Loss] | None = None
+    c: str = ""
+    systems: Sequence[str] | None = None
 
     def arguments(self, dtype: str) -> tuple[list[Array], int]:
         """All arguments, floats in one dtype, and how many are parameters."""
         parameters, data = self.make(np.random.default_rng(0))
         arrays = [
-            np.ascontiguousarray(a, dtype if np.asarray(a).dtype.kind == "f" else None)
+            np.array(a, dtype if np.asarray(a).dtype.kind == "f" else None, order="C")
             for a in (*parameters, *data)
         ]
         return arrays, len(parameters)
