@@ -81,7 +81,7 @@ class LoopPlan(Plan):
             body, wrt, [*self.carries, *(count + k for k in self.ys)],
             [at_captures + k for k in self.captures],
             lambda k: k == 0 or k >= at_xs,
-            range(at_xs, at_captures),
+            range(at_xs, at_captures), range(at_captures, len(body.inputs)),
         )
         self.stacked = len(node.type.items)  # the first residual among the new results
         needed = [k for k in self.halves.needed if k]

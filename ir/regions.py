@@ -123,12 +123,13 @@ def halves(
     running: Sequence[int],
     free: Callable[[int], bool],
     optional: Sequence[int] = (),
+    fixed: Sequence[int] = (),
 ) -> Halves:
     """Differentiate a region in the inputs at ``wrt`` from the outputs at ``outputs``, and cut it.
 
     ``running`` are those of ``wrt`` whose cotangent goes on from a given one, ``optional`` those
     that may have none. ``free`` says of an input's position whether the backward part can have it
-    without its being kept.
+    without its being kept; ``fixed`` are those that are the same in every iteration.
     """
     from gradc.ir.autodiff import reverse
     from gradc.ir.residuals import choose
@@ -144,7 +145,8 @@ def halves(
     backward = [next(found) if has else None for has in present]
     position = {id_: k for k, id_ in enumerate(adjoint.inputs[:count])}
     available = {id_ for id_, k in position.items() if free(k)}
-    kept = choose(adjoint, behind, [i for i in backward if i is not None], available)
+    kept = choose(adjoint, behind, [i for i in backward if i is not None], available,
+                  {adjoint.inputs[k] for k in fixed})
     return Halves(
         adjoint,
         list(adjoint.outputs[:total]),

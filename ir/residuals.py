@@ -21,17 +21,35 @@ _COSTLY = frozenset((*MATH, "logistic_density", "floordiv", "mod", "div", "sqrt"
 
 
 def choose(
-    graph: Graph, behind: Collection[int], outputs: Sequence[int], available: Collection[int]
+    graph: Graph,
+    behind: Collection[int],
+    outputs: Sequence[int],
+    available: Collection[int],
+    fixed: Collection[int] = (),
 ) -> list[int]:
     """The nodes to keep or take from ``available``, in order.
 
-    ``behind`` are the nodes of the backward part, ``outputs`` its results.
+    ``behind`` are the nodes of the backward part, ``outputs`` its results. Of the available ones
+    ``fixed`` are the same in every iteration: what depends on them alone is computed once.
     """
     kept = _read(graph, behind, outputs)
+    free = _fixed(graph, fixed)
     for id_ in sorted(kept, reverse=True):
         if id_ not in available:
-            _Choice(graph, kept, available).reconsider(id_)
+            _Choice(graph, kept, available, free).reconsider(id_)
     return sorted(kept)
+
+
+def _fixed(graph: Graph, inputs: Collection[int]) -> set[int]:
+    """Elementwise nodes that are the same in every iteration."""
+    found = set(inputs)
+    for node in graph.nodes:
+        if node.op.name == "const" or (
+            node.operands and (node.op.family == "elementwise" or node.op.name in _VIEWS)
+            and found.issuperset(node.operands)
+        ):
+            found.add(node.id)
+    return found
 
 
 def _read(graph: Graph, behind: Collection[int], outputs: Sequence[int]) -> set[int]:
@@ -56,8 +74,11 @@ def _bytes(node: Node) -> int:
 
 
 class _Choice:
-    def __init__(self, graph: Graph, kept: set[int], available: Collection[int]) -> None:
+    def __init__(
+        self, graph: Graph, kept: set[int], available: Collection[int], free: set[int]
+    ) -> None:
         self.graph = graph
+        self.free = free
         self.kept = kept
         self.available = available
 
@@ -81,7 +102,7 @@ class _Choice:
         """
         if not self._cheap(node) or node.type.size > max(size, 1):
             return False
-        self.cost += node.op.name not in _VIEWS
+        self.cost += node.op.name not in _VIEWS and node.id not in self.free
         if self.cost > AGAIN:
             return False
         for id_ in node.operands:
@@ -101,5 +122,7 @@ class _Choice:
             return node.operands[0] in self.available
         if node.fence or UNKNOWN in node.type.shape:
             return False
+        if node.id in self.free:
+            return True
         arithmetic = node.op.family == "elementwise" and node.op.name not in _COSTLY
         return arithmetic or node.op.name in _VIEWS

@@ -18,12 +18,16 @@ from gradc.ir.types import UNKNOWN
 
 
 class Control:
-    """The pass that optimises regions (each by ``inner``) and tidies loops and branches."""
+    """The pass that optimises regions (each by ``inner``) and tidies loops and branches.
+
+    What came out of several loops is merged by ``cse``.
+    """
 
     __name__ = "control"
 
-    def __init__(self, inner: Optimize) -> None:
+    def __init__(self, inner: Optimize, cse: Optimize) -> None:
         self.inner = inner
+        self.cse = cse
 
     def __call__(self, graph: Graph) -> Graph:
         """Rewrite a graph."""
@@ -44,7 +48,7 @@ class Control:
                     copier.results[node.id] = _branch(node, wanted, copier, self.inner)
             else:
                 copier.copy(node)
-        return copier.build()
+        return self.cse(copier.build())
 
     def __repr__(self) -> str:
         return "control"

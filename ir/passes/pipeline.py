@@ -80,7 +80,7 @@ def _pipeline(rules: Pass) -> tuple[Pass, ...]:
     def inner(region: Graph) -> Graph:
         return run(region, passes, check=False)
 
-    passes = (inline_calls, dce, rules, Control(inner), dce, share_exponentials, dce)
+    passes = (inline_calls, dce, rules, Control(inner, cse), dce, share_exponentials, dce)
     return passes
 
 
