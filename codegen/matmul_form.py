@@ -12,6 +12,10 @@ from gradc.codegen.targets import Target
 #: terms of a sum that go before the next ones, where a packed B is too large to read again
 SLICE = 256
 
+#: each kind of tile is code; up to so many terms, tiles of a packed B that leave no rows or
+#: columns over may take that many times longer by the model, and measured are as fast
+FEW_TERMS, TOLERANCE = 1 << 19, 1.05
+
 
 @dataclass(frozen=True)
 class Form:
@@ -111,7 +115,14 @@ def _choose(
     if tb and m * vectors * k <= 128 and k * vectors <= 16 and (m > 1 or n * k < 32):
         rows = min(m, 16 // vectors)
         return Form(m, n, k, ta, tb, itemsize, lanes, "registers", rows, vectors, m, k), 0
-    rows, cols, cycles = _tile(m, vectors, k, registers)
+    # Beyond a first-level cache, packing buys alignment (a NumPy array is aligned to 16 bytes,
+    # and a vector across two lines costs two loads) and spares cache sets and pages: a step of k
+    # in a transposed A, or in a B that is read as it is, is a row length away from the last.
+    # A is read an element at a time: measured, packing it pays later.
+    pack_b = tb or (m >= 64 and k * n * itemsize > 1 << 15)
+    pack_a = ta and m >= 64 and m * k * itemsize > target.l2 // 8
+    tolerance = TOLERANCE if pack_b and m * n * k <= FEW_TERMS else 1.0
+    rows, cols, cycles = _tile(m, vectors, k, registers, tolerance)
     # Measured: the lanes of a dot product take two cycles to sum, an element to turn a tenth of
     # a cycle for each of its bytes.
     turn = n * k * itemsize / 10
@@ -123,12 +134,6 @@ def _choose(
         form = Form(m, n, k, ta, tb, itemsize, lanes, "dot", rows, cols, m, k, pack_b=not tb)
         return form, dots
     panels = -(-vectors // cols)
-    # Beyond a first-level cache, packing buys alignment (a NumPy array is aligned to 16 bytes,
-    # and a vector across two lines costs two loads) and spares cache sets and pages: a step of k
-    # in a transposed A, or in a B that is read as it is, is a row length away from the last.
-    # A is read an element at a time: measured, packing it pays later.
-    pack_b = tb or (m >= 64 and k * n * itemsize > 1 << 15)
-    pack_a = ta and m >= 64 and m * k * itemsize > target.l2 // 8
     # Measured: slices pay where tiles read a panel of B again and all of B takes long to come.
     depth = k
     if m > rows and k * n * itemsize > target.l2 // 4:
@@ -148,8 +153,12 @@ def _slice(k: int, most: int) -> int:
     return next(equal, -(-k // -(-k // most)))
 
 
-def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int, float]:
-    """Rows and column vectors of the tile with the fewest cycles, and how many these are.
+def _tile(
+    m: int, vectors: int, k: int, registers: int, tolerance: float
+) -> tuple[int, int, float]:
+    """Rows and column vectors of a tile with few cycles, and how many these are.
+
+    Of those that take at most ``tolerance`` times the fewest, one that leaves nothing over.
 
     The model of a core: two multiply-adds, two loads and six instructions a cycle, four cycles
     until a sum is ready.
@@ -175,5 +184,12 @@ def _tile(m: int, vectors: int, k: int, registers: int) -> tuple[int, int, float
         if rows * cols + cols + 1 <= registers - (registers == 32)
     ]
     cycles_of = {tile: total(*tile) for tile in candidates}
-    best = min(candidates, key=cycles_of.__getitem__)
+    enough = tolerance * min(cycles_of.values())
+
+    def rank(tile: tuple[int, int]) -> tuple[float, ...]:
+        rows, cols = tile
+        loads = (rows + cols) / (rows * cols)  # from where B is, that may be a farther cache
+        return vectors % cols > 0, m % rows > 0, loads, cycles_of[tile]
+
+    best = min((tile for tile in candidates if cycles_of[tile] <= enough), key=rank)
     return *best, cycles_of[best]
