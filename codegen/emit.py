@@ -141,32 +141,31 @@ class _Function:
         return self.pointers[buffer.name]
 
     def _address(self, buffer: Buffer) -> Val:
-        args, outs, space = self.tables
         if buffer.kind == "constant" and buffer.nbytes <= CONSTANT:
             element, name = memory_type(buffer.dtype), self.prefix + buffer.name
             text = "".join(f"\\{byte:02X}" for byte in buffer.data)
             if not buffer.data:
                 return self.module.constant(name, f"[0 x {element}]", "[]")
             return self.module.constant(name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
-        lines, self.b.lines = self.b.lines, []
-        if buffer.kind == "constant":
-            value = self.b.external(self.prefix + buffer.name)
-        elif buffer.kind == "arena":
-            value = self.b.gep(space, "i8", self.b.i64(buffer.offset))
-        elif buffer.kind == "part":
-            parts = self.b.gep(space, "i8", self.b.i64(buffer.offset))
-            at = self.b.mul(self.chunk, self.b.i64(buffer.nbytes))
-            value = self.b.gep(parts, "i8", at)
-        elif buffer.kind == "private":
-            assert self.private is not None
-            value = self.b.gep(self.private, "i8", self.b.i64(buffer.offset))
-        else:
-            table = args if buffer.kind == "input" else outs
-            at = self.b.gep(table, "ptr", self.b.i64(buffer.index))
-            value = self.b.load(at, "ptr", 8)
-        self.b.entry.extend(self.b.lines)
-        self.b.lines = lines
-        return value
+        with self.b.on_entry():
+            return self._place(buffer)
+
+    def _place(self, buffer: Buffer) -> Val:
+        args, outs, space = self.tables
+        b = self.b
+        match buffer.kind:
+            case "constant":
+                return b.external(self.prefix + buffer.name)
+            case "arena":
+                return b.gep(space, "i8", b.i64(buffer.offset))
+            case "part":
+                parts = b.gep(space, "i8", b.i64(buffer.offset))
+                return b.gep(parts, "i8", b.mul(self.chunk, b.i64(buffer.nbytes)))
+            case "private":
+                assert self.private is not None
+                return b.gep(self.private, "i8", b.i64(buffer.offset))
+        table = args if buffer.kind == "input" else outs
+        return b.load(b.gep(table, "ptr", b.i64(buffer.index)), "ptr", 8)
 
     def _share(
         self, name: str, count: int, space: Buffer | None, nbytes: int, *more: Val

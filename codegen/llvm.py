@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from gradc.codegen.addresses import Addresses
+
 
 class Val(NamedTuple):
     """An SSA value or literal: its text and its LLVM type."""
@@ -120,6 +122,7 @@ class Builder:
         self.entry: list[str] = []  # allocas: always in the entry block
         self.lines: list[str] = []
         self.block = "entry"
+        self.addresses = Addresses(self.op)
         self._next = 0
         self._labels = 0
 
@@ -132,6 +135,15 @@ class Builder:
         self.module.functions[self.name] = "\n".join(
             [f"{head} @{self.name}({params}) #0 {{", "entry:", *self.entry, *self.lines, "}"]
         )
+
+    @contextmanager
+    def on_entry(self) -> Iterator[None]:
+        """Emit instructions into the entry block."""
+        lines, self.lines = self.lines, self.entry
+        self.addresses.begin()
+        yield
+        self.addresses.begin()
+        self.lines = lines
 
     def line(self, text: str) -> None:
         self.lines.append("  " + text)
@@ -152,6 +164,7 @@ class Builder:
         """Begin the block ``label``; the block before must have been closed."""
         self.lines.append(f"{label}:")
         self.block = label
+        self.addresses.begin()
 
     def br(self, label: str) -> None:
         self.line(f"br label %{label}")
@@ -200,13 +213,13 @@ class Builder:
         return self.op(a.ty, f"fneg {a.ty} {a.ref}")
 
     def add(self, a: Val, b: Val) -> Val:
-        return self.binary("add", a, b)
+        return self.addresses.add(a, b) if a.ty == "i64" else self.binary("add", a, b)
 
     def sub(self, a: Val, b: Val) -> Val:
         return self.binary("sub", a, b)
 
     def mul(self, a: Val, b: Val) -> Val:
-        return self.binary("mul", a, b)
+        return self.addresses.mul(a, b) if a.ty == "i64" else self.binary("mul", a, b)
 
     def and_(self, a: Val, b: Val) -> Val:
         return self.binary("and", a, b)
@@ -302,7 +315,7 @@ class Builder:
 
     def gep(self, base: Val, ty: str, index: Val) -> Val:
         """The address of element ``index`` of the ``ty`` array at ``base``."""
-        return self.op("ptr", f"getelementptr inbounds {ty}, ptr {base.ref}, {index}")
+        return self.addresses.gep(base, ty, index)
 
     def load(self, ptr: Val, ty: str, align: int) -> Val:
         return self.op(ty, f"load {ty}, ptr {ptr.ref}, align {align}")
