@@ -43,6 +43,7 @@ class BlockLowering:
     home: dict[int, int]
     whole: Callable[[int], Buffer]
     scratch: Scratch
+    number: Callable[[Node], int]
     windows: dict[tuple[str, int, int], Window] = field(default_factory=dict)
     wanted: list[tuple[Buffer, Request]] = field(default_factory=list)
     own: dict[int, Buffer] = field(default_factory=dict)
@@ -141,7 +142,8 @@ class BlockLowering:
         if not group.members:
             return []
         build = NestBuilder(
-            self.graph, self._local(group), self.reads, self.stored, self._memory, self._scratch
+            self.graph, self._local(group), self.reads, self.stored, self._memory, self._scratch,
+            self.number,
         )
         nest = build.nest()
         rank = len(self.blocks.extents)
@@ -200,7 +202,7 @@ class BlockLowering:
         tile = Buffer(f"tile{node.id}", "register", node.type.dtype, node.type.size)
         build = NestBuilder(
             self.graph, self._local(step.epilogue), self.reads, self.stored, memory,
-            self._scratch, ROWS,
+            self._scratch, self.number, ROWS,
         )
         held = self._memory(node.id) if node.id in self.stored else None
         value, nest, out = on_tiles(build.nest(), node, tile, held)

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gradc.codegen.loops import Nest
+from gradc.codegen.region.stages import Known, Loop
 from gradc.codegen.statements import Affine, Buffer, Compute, Literal, Load, Reduce
 
 ALIGN = 64
 #: modules of the records that a program is made of
-RECORDS = frozenset((Buffer.__module__, Nest.__module__))
+RECORDS = frozenset((Buffer.__module__, Nest.__module__, Loop.__module__))
 
 
 class Request(NamedTuple):
@@ -90,7 +91,7 @@ def with_buffers(thing: Any, place: Callable[[Buffer], Buffer]) -> Any:
         return Load(thing.value, place(thing.buffer), thing.index, thing.guards)
     if isinstance(thing, tuple) and not hasattr(thing, "_fields"):
         return tuple(with_buffers(x, place) for x in thing)
-    if type(thing).__module__ in RECORDS and not isinstance(thing, Affine):
+    if type(thing).__module__ in RECORDS and not isinstance(thing, (Affine, Known)):
         fields = {
             name: with_buffers(value, place)
             for name, value in vars(thing).items()

@@ -19,6 +19,8 @@ from gradc.codegen.loops import (
     Stage,
 )
 from gradc.codegen.nests import NestEmitter
+from gradc.codegen.region.emit import Region
+from gradc.codegen.region.stages import Branch, Loop, Straight, all_stages
 from gradc.codegen.scalars import memory_type
 from gradc.codegen.statements import MATH_COST, Buffer, Compute, Gather, cost
 from gradc.codegen.targets import Target, host
@@ -56,12 +58,12 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
         module.outline = True
     parts = _parts(program)
     if len(parts) == 1:
-        _Function(module, name, prefix).emit(enumerate(program.stages))
+        Function(module, name, prefix).emit(enumerate(program.stages))
         return
     names = []
     for k, part in enumerate(parts):
         names.append(f"{name}_{k}")
-        _Function(module, names[-1], prefix).emit(part)
+        Function(module, names[-1], prefix).emit(part)
     params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
     b = Builder(module, name, "i64", params)
     for part_name in names:
@@ -75,7 +77,7 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
 def _math_calls(program: LoopProgram) -> int:
     parts = [
         part
-        for stage in program.stages
+        for stage in all_stages(program.stages)
         for part in (stage.stages if isinstance(stage, RowBlocks) else [stage])
     ]
     return sum(
@@ -92,15 +94,20 @@ def _parts(program: LoopProgram) -> list[list[tuple[int, Stage]]]:
     parts: list[list[tuple[int, Stage]]] = [[]]
     size = 0
     for k, stage in enumerate(program.stages):
-        weight = 50
-        if isinstance(stage, Nest):
-            weight = sum(len(p.row) + 2 * len(p.body) for p in stage.phases)
+        weight = sum(map(_weight, all_stages([stage])))
         if size + weight > FUNCTION and parts[-1]:
             parts.append([])
             size = 0
         parts[-1].append((k, stage))
         size += weight
     return parts
+
+
+def _weight(stage: Stage) -> int:
+    """How much code a stage is, without those inside it."""
+    if isinstance(stage, Nest):
+        return sum(len(p.row) + 2 * len(p.body) for p in stage.phases)
+    return len(stage.statements) if isinstance(stage, Straight) else 50
 
 
 def return_if(b: Builder, failed: Val, status: Val) -> None:
@@ -112,7 +119,7 @@ def return_if(b: Builder, failed: Val, status: Val) -> None:
     b.place(on)
 
 
-class _Function:
+class Function:
     """One function of a program: its pointers, its stages."""
 
     def __init__(self, module: Module, name: str, prefix: str) -> None:
@@ -126,6 +133,18 @@ class _Function:
         self.target = module.target
         assert isinstance(self.target, Target)
         self.pointers: dict[str, Val] = {}
+        self._stages = 0
+
+    @property
+    def machine(self) -> Target:
+        """The machine that the module is for."""
+        assert isinstance(self.target, Target)
+        return self.target
+
+    def next_number(self) -> str:
+        """A number for a stage inside another."""
+        self._stages += 1
+        return f"inner{self._stages}"
 
     def emit(self, stages: Iterable[tuple[int, Stage]]) -> None:
         """Emit numbered stages and close the function."""
@@ -185,7 +204,7 @@ class _Function:
         assert status is not None
         return status
 
-    def _nest(self, number: int, nest: Nest) -> None:
+    def _nest(self, number: int | str, nest: Nest) -> None:
         assert isinstance(self.target, Target)
         if nest.chunks is None:
             NestEmitter(self.b, self.target, nest, self.pointer, self.fail).emit()
@@ -223,7 +242,7 @@ class _Function:
         if epilogue is not None:
             epilogue.end()
 
-    def _contract(self, number: int, stage: Contract) -> None:
+    def _contract(self, number: int | str, stage: Contract) -> None:
         """A product, or what shares it out."""
         shares, name = stage.shares, f"{self.b.name}_chunk{number}"
         if shares is None:
@@ -245,7 +264,7 @@ class _Function:
             None if stage.epilogue is None else _not_here, share=share,
         )
 
-    def _row_blocks(self, number: int, stage: RowBlocks) -> None:
+    def _row_blocks(self, number: int | str, stage: RowBlocks) -> None:
         """Blocks of rows, their chunks shared out; a single chunk is run right here."""
         name = f"{self.b.name}_blocks{number}"
         _Chunk(self.module, name, self.prefix).blocks(stage)
@@ -253,9 +272,14 @@ class _Function:
 
     def fail(self, failed: Val, node: int) -> None:
         """Leave with an index error of a node where ``failed``."""
-        return_if(self.b, failed, self.b.i64(OUT_OF_BOUNDS | node << 8))
+        self.stop(failed, OUT_OF_BOUNDS, node)
 
-    def stage(self, number: int, stage: Stage) -> None:
+    def stop(self, failed: Val, code: int, node: int) -> None:
+        """Leave with a status code and a node's number where ``failed``."""
+        return_if(self.b, failed, self.b.i64(code | node << 8))
+
+    def stage(self, number: int | str, stage: Stage) -> None:
+        """Emit one stage."""
         b = self.b
         assert isinstance(self.target, Target)
         match stage:
@@ -265,23 +289,25 @@ class _Function:
                 self._contract(number, stage)
             case RowBlocks():
                 self._row_blocks(number, stage)
-            case Irregular(node, types, operands, out, scratch, in_place):
+            case Irregular(node, types, operands, out, scratch, in_place, checked):
                 space = self.pointer(scratch) if scratch else Val("null", "ptr")
                 failed = irregular.emit(
                     b, node.op.name, node.attrs, types, [self.pointer(x) for x in operands],
                     self.pointer(out), space, in_place,
                 )
                 if failed is not None:
-                    self.fail(failed, node.id)
-            case Print(node, types, operands):
+                    self.fail(failed, checked)
+            case Print(_, types, operands, checked):
                 status = callbacks.emit_print(
-                    b, f"{self.prefix}print{number}", types, [self.pointer(x) for x in operands]
+                    b, f"{self.prefix}print{checked}", types, [self.pointer(x) for x in operands]
                 )
                 bad = b.icmp("ne", status, b.const(0, status.ty))
-                return_if(b, bad, b.i64(CALLBACK_FAILED | node.id << 8))
+                self.stop(bad, CALLBACK_FAILED, checked)
+            case Straight() | Loop() | Branch():
+                Region(self).stage(stage)
 
 
-class _Chunk(_Function):
+class _Chunk(Function):
     """``i64 name(ptr context, ptr private, i64 chunk)``: one chunk of a stage."""
 
     def __init__(self, module: Module, name: str, prefix: str) -> None:

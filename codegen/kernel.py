@@ -18,6 +18,8 @@ from gradc.codegen.link import Library
 from gradc.codegen.llvm import Module
 from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.program import schedule
+from gradc.codegen.region.emit import LIMIT
+from gradc.codegen.region.stages import all_stages
 from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
@@ -38,10 +40,10 @@ def needs(program: LoopProgram, prefix: str = "") -> tuple[dict[str, bytes], lis
     }
     prints = [
         PrintSite(
-            f"{prefix}print{number}", stage.node.attrs["format"],
+            f"{prefix}print{stage.number}", stage.node.attrs["format"],
             [str(t) for t in stage.operand_types],
         )
-        for number, stage in enumerate(program.stages)
+        for stage in all_stages(program.stages)
         if isinstance(stage, Print)
     ]
     return constants, prints
@@ -138,11 +140,19 @@ class Failure(NamedTuple):
 
     def error(self) -> BaseException:
         """The exception of a failed kernel, without the user's line."""
-        held = callbacks.take_error() if self.code == CALLBACK_FAILED else None
-        return held or IndexError("an index is out of bounds")
+        if self.code == CALLBACK_FAILED:
+            held = callbacks.take_error()
+            assert held is not None
+            return held
+        if self.code == LIMIT:
+            assert self.node is not None
+            most = self.node.attrs["limit"]
+            return RuntimeError(f"a while loop ran more than {most} times (its max_trips)")
+        return IndexError("an index is out of bounds")
 
 
 def failure(status: int, program: LoopProgram) -> Failure:
     """Read a kernel's status."""
-    by_id = {node.id: node for node in program.checked}
-    return Failure(status & 255, by_id.get(status >> 8))
+    number = (status >> 8) & (1 << 24) - 1
+    node = program.checked[number] if number < len(program.checked) else None
+    return Failure(status & 255, node)

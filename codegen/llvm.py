@@ -155,6 +155,11 @@ class Builder:
         self.lines.append(f"  {ref} = {text}")
         return Val(ref, ty)
 
+    def later(self, ty: str) -> Val:
+        """A fresh name, for a value that is written down later."""
+        self._next += 1
+        return Val(f"%v{self._next}", ty)
+
     def label(self, hint: str = "b") -> str:
         """A fresh block label, not yet placed."""
         self._labels += 1

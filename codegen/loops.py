@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from gradc.codegen.region.stages import Branch, Loop, Straight
 from gradc.codegen.statements import Accumulate, Buffer, Gather, Statement, Store, flops_of
 from gradc.ir.graph import Node
 from gradc.ir.types import SHORT, TensorType
@@ -179,6 +180,7 @@ class Irregular:
     out: Buffer
     scratch: Buffer | None
     in_place: bool = False
+    number: int = 0  # among the program's checked nodes
 
     @property
     def flops(self) -> int:
@@ -200,6 +202,7 @@ class Print:
     node: Node
     operand_types: tuple[TensorType, ...]
     operands: tuple[Buffer, ...]
+    number: int = 0  # among the program's checked nodes
 
     @property
     def flops(self) -> int:
@@ -272,7 +275,7 @@ class RowBlocks:
             yield f"    {total}"
 
 
-Stage = Nest | Contract | Irregular | Print | RowBlocks
+Stage = Nest | Contract | Irregular | Print | RowBlocks | Straight | Loop | Branch
 
 
 @dataclass(frozen=True)
@@ -285,7 +288,7 @@ class LoopProgram:
     arena: int
     inputs: tuple[TensorType, ...] = ()
     outputs: tuple[TensorType, ...] = ()
-    checked: tuple[Node, ...] = ()  # those that a failing kernel may name in its status
+    checked: tuple[Node, ...] = ()  # those that a failing kernel may name, by number
 
     @property
     def flops(self) -> int:

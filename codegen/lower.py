@@ -38,8 +38,8 @@ Scratch = Callable[[np.dtype[Any], int], Buffer]
 class NestBuilder:
     """Lowers one group. ``stored`` are the members whose value must lie in memory.
 
-    Sums over more than ``compensate`` points of outer loops are compensated. ``l2`` is the size of
-    the second-level cache.
+    ``number`` is what nodes that may fail are called. Sums over more than ``compensate`` points of
+    outer loops are compensated. ``l2`` is the size of the second-level cache.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class NestBuilder:
         stored: set[int],
         memory: Memory,
         scratch: Scratch,
+        number: Callable[[Node], int],
         compensate: int = COMPENSATE,
         l2: int = 1 << 20,
     ) -> None:
@@ -60,6 +61,7 @@ class NestBuilder:
         self.stored = stored
         self.memory = memory
         self.scratch = scratch
+        self.number = number
         self.rank = len(group.domain)
         self.split = group.split
         self.phase_of: dict[int, int] = {}
@@ -361,7 +363,7 @@ class NestBuilder:
             table.shape[:count],
             strides[:count],
             rest,
-            id_,
+            self.number(node),
         )
 
     def _own_index(self, member: Member) -> Affine:

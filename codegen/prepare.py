@@ -8,6 +8,7 @@ would otherwise be a view, an input or a constant.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from gradc.codegen import irregular
 from gradc.codegen.access import is_view
@@ -15,9 +16,12 @@ from gradc.codegen.sink import sink
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value
 from gradc.ir.ops.contraction import matmul_dims
+from gradc.ir.types import UNKNOWN, TensorType
 
+#: ops with regions
+REGIONS = frozenset(("loop", "branch"))
 #: ops whose operands are read from memory as whole arrays
-OPAQUE = irregular.OPS | {"matmul", "debug_print"}
+OPAQUE = irregular.OPS | REGIONS | {"matmul", "debug_print"}
 #: ops that put pieces together in memory
 ASSEMBLED = frozenset(("concat", "update_slice", "embed"))
 
@@ -37,15 +41,46 @@ def is_shared(graph: Graph | Builder, node: Node) -> bool:
     return matrix and not is_view(graph, inner)
 
 
-def prepare(graph: Graph) -> Graph:
+def is_row(graph: Graph | Builder, node: Node) -> bool:
+    """Whether a node reads a part of an array in one piece, at scalar indices."""
+    indices = node.operands[1:]
+    return node.op.name == "gather" and node.type.rank > 0 and all(
+        graph.nodes[i].type.rank == 0 for i in indices
+    )
+
+
+def inlined(graph: Graph) -> Graph:
+    """The graph with the bodies of its calls in their places."""
+    while any(node.op.name == "call" for node in graph.nodes):
+        builder = Builder(graph.name)
+        values: dict[int, Value] = {}
+        bodies: dict[int, list[Value]] = {}
+        for node in graph.nodes:
+            operands = [values[i] for i in node.operands if i in values]
+            with builder.marked(node.role, node.locs):
+                if node.op.name == "input":
+                    values[node.id] = builder.input(node.attrs["name"], node.type)
+                elif node.op.name == "call":
+                    bodies[node.id] = builder.splice(node.attrs["body"], operands)
+                elif node.op.name == "item" and node.operands[0] in bodies:
+                    values[node.id] = bodies[node.operands[0]][node.attrs["index"]]
+                else:
+                    values[node.id] = builder.add(node.op, operands, **node.attrs)
+        graph = builder.build([values[i] for i in graph.outputs])
+    return graph
+
+
+def prepare(graph: Graph, stays: Callable[[int, int], bool] | None = None) -> Graph:
     """Rewrite a graph for the scheduler; its inputs and what its outputs hold stay.
 
-    An output may come out in another shape: the same elements in the same order.
+    An output may come out in another shape: the same elements in the same order. Of a region,
+    ``stays(k, n)`` says whether array output k may be input n itself; scalars may always.
     """
-    graph = sink(graph)
+    graph = sink(inlined(graph))
     builder = Builder(graph.name)
     values: dict[int, Value] = {}
     copies: dict[int, Value] = {}
+    items: dict[tuple[int, int], Value] = {}
 
     def in_memory(value: Value) -> Value:
         """The value itself, or its copy when it is a view."""
@@ -75,18 +110,40 @@ def prepare(graph: Graph) -> Graph:
                 operands = [in_memory(v) for v in operands]
             elif node.op.name == "gather" or is_alias(graph, node):
                 operands[0] = in_memory(operands[0])
-            values[node.id] = builder.add(node.op, operands, **node.attrs)
+            if node.op.name == "item":
+                of = (operands[0].id, node.attrs["index"])
+                if of not in items:
+                    items[of] = builder.add(node.op, operands, **node.attrs)
+                values[node.id] = items[of]
+                continue
+            made = values[node.id] = builder.add(node.op, operands, **node.attrs)
+            if node.op.name in REGIONS:  # all results have a place, read or not
+                for index, item in enumerate(ops.items(made)):
+                    items[made.id, index] = item
     taken: set[int] = set()
     outputs = []
-    for id_ in graph.outputs:
-        value = _unshaped(values[id_])
-        own = value.id not in taken and value.node.op.name not in ("input", "const")
+    for k, id_ in enumerate(graph.outputs):
+        value = values[id_]
+        if stays is None or in_memory_as(value.type):
+            value = _unshaped(value)
+        if stays is None or in_memory_as(value.type):
+            own = value.id not in taken and value.node.op.name not in ("input", "const")
+            if stays is not None and value.node.op.name == "input" and value.id not in taken:
+                own = stays(k, builder.inputs.index(value.id))
+            own = own and not (stays is not None and is_row(builder, value.node))
+        else:
+            own = True
         if not own or is_view(builder, value.node) or is_alias(builder, value.node):
             with builder.marked(graph.nodes[id_].role, graph.nodes[id_].locs):
                 value = ops.copy(values[id_])
         taken.add(value.id)
         outputs.append(value)
     return builder.build(outputs)
+
+
+def in_memory_as(type_: TensorType) -> bool:
+    """Whether values of the type lie in memory in a region, rather than in a register."""
+    return type_.rank > 0 and UNKNOWN not in type_.shape
 
 
 def _unshaped(value: Value) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,26 +9,25 @@ from typing import Any
 import numpy as np
 
 from gradc.codegen import inplace, irregular, matmul
-from gradc.codegen.access import Access, identity, resolve
 from gradc.codegen.arrange import arrange
+from gradc.codegen.assemble import assemble
 from gradc.codegen.blocked import BlockLowering
 from gradc.codegen.blocks import Blocks, row_blocks
 from gradc.codegen.buffers import Request, with_buffers
-from gradc.codegen.chunks import Scratch, chunked, shared
-from gradc.codegen.collapse import collapse
+from gradc.codegen.chunks import chunked, shared
 from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
-from gradc.codegen.loops import Contract, Fill, Irregular, LoopProgram, Nest, Phase, Print, Stage
+from gradc.codegen.loops import Contract, Irregular, LoopProgram, Print, Stage
 from gradc.codegen.lower import NestBuilder
-from gradc.codegen.prepare import ASSEMBLED, prepare
+from gradc.codegen.prepare import ASSEMBLED, REGIONS, prepare
+from gradc.codegen.region.ranges import ANY, Range, ranges
+from gradc.codegen.region.stages import Register, Scalar, number_of
 from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
-from gradc.codegen.statements import Affine, Buffer, Guard, Literal, Load, Statement, Store
+from gradc.codegen.sharing import Sharing
+from gradc.codegen.statements import Buffer
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
-from gradc.ir.types import strides_of
-
-#: ops that can fail when they run
-CHECKED = irregular.CHECKED | {"gather", "debug_print"}
+from gradc.ir.types import I64, UNKNOWN, TensorType
 
 
 def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
@@ -38,30 +36,93 @@ def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
     return replace(program, outputs=graph.output_types)
 
 
-class Lowering:
-    """The way from a prepared graph to its program, and what was decided on it."""
+def element_of(type_: TensorType) -> tuple[np.dtype[Any], int]:
+    """The dtype and number of elements of what is in memory for a value.
 
-    def __init__(self, graph: Graph, target: Target) -> None:
+    For a tape whose length is known only at run time that is its address.
+    """
+    return (I64, 1) if UNKNOWN in type_.shape else (type_.dtype, type_.size)
+
+
+class Lowering(Sharing):
+    """The way from a prepared graph to its program, and what was decided on it.
+
+    ``checked`` are nodes that may fail, by number: those of the regions of a program too.
+    ``prefix`` begins the names of buffers.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        target: Target,
+        checked: dict[Node, int] | None = None,
+        prefix: str = "",
+    ) -> None:
+        super().__init__()
         self.graph = graph
         self.target = target
-        self.scheduler = Scheduler(graph)
+        self.checked = {} if checked is None else checked
+        self.prefix = prefix
+        self._ranges: dict[int, Range] | None = None
+        self.scheduler = self._scheduler()
         self.steps = self.scheduler.run()
         rematerialise(self.scheduler)
+        self._order()
         self.blocks = row_blocks(self.scheduler, target)
         fuse_epilogues(self.scheduler, target, self.blocks)
         self.users = self._users()
         self.stored = self._stored()
-        self.owners: dict[int, int] = {}
-        self.in_place: set[int] = set()
         self.over: dict[str, str] = {}  # buffers of results -> those of operands they overwrite
-        self._share()
+        self.share()
         self.buffers: dict[int, Buffer] = {}
         self.scratches: list[tuple[Buffer, int]] = []
+        self.nested: dict[str, tuple[Buffer, Buffer]] = {}  # of regions: and what it lies in
         self.private = {id_ for b in self.blocks for id_ in self._private(b)}
         self.step_of: list[int] = []  # of each stage of the program
 
+    def _scheduler(self) -> Scheduler:
+        return Scheduler(self.graph)
+
+    def _order(self) -> None:
+        """Bring the steps in the order in which most updates can be in place."""
+
+    def number(self, node: Node) -> int:
+        """What a failing kernel calls a node in its status."""
+        return self.checked.setdefault(node, len(self.checked))
+
     def run(self) -> LoopProgram:
         """The program."""
+        stages = self.stages()
+        place = self._plan_arena(stages)
+        return LoopProgram(
+            self.graph.name,
+            tuple(with_buffers(stage, lambda b: self.placed(b, place)) for stage in stages),
+            tuple(self.all_placed(place)),
+            self.arena,
+            self.graph.input_types,
+            self.graph.output_types,
+            tuple(self.checked),
+        )
+
+    def placed(self, buffer: Buffer, place: dict[str, Buffer]) -> Buffer:
+        """A buffer at its place in the arena."""
+        if buffer.kind in ("private", "window", "slot"):
+            return buffer
+        if buffer.name in self.nested:
+            inner, space = self.nested[buffer.name]
+            if inner.kind not in ("arena", "part"):
+                return buffer
+            return replace(buffer, offset=inner.offset + place[space.name].offset)
+        at = place[buffer.name]
+        return replace(buffer, offset=at.offset) if buffer.kind == "part" else at
+
+    def all_placed(self, place: dict[str, Buffer]) -> list[Buffer]:
+        """All buffers, those of regions too."""
+        nested = [self.placed(inner, place) for inner, _ in self.nested.values()]
+        return [*(place[b.name] for b in self._all_buffers()), *nested]
+
+    def stages(self) -> list[Stage]:
+        """The stages; their buffers have no place yet."""
         self._place_values()
         stages: list[Stage] = []
         blocks = {k: b for b in self.blocks for k in range(b.first, b.last + 1)}
@@ -72,23 +133,7 @@ class Lowering:
                 made = self._stages(index, step)
             stages.extend(made)
             self.step_of.extend([index] * len(made))
-        place = self._plan_arena(stages)
-
-        def placed(buffer: Buffer) -> Buffer:
-            if buffer.kind in ("private", "window"):
-                return buffer
-            at = place[buffer.name]
-            return replace(buffer, offset=at.offset) if buffer.kind == "part" else at
-
-        return LoopProgram(
-            self.graph.name,
-            tuple(with_buffers(stage, placed) for stage in stages),
-            tuple(place[b.name] for b in self._all_buffers()),
-            self.arena,
-            self.graph.input_types,
-            self.graph.output_types,
-            tuple(n for n in self.graph.nodes if n.op.name in CHECKED),
-        )
+        return stages
 
     # -- which values lie in memory ------------------------------------------------------------
 
@@ -112,8 +157,9 @@ class Lowering:
             step = self.steps[index]
             elsewhere = self.users.get(id_, set()) - {index}
             single = isinstance(step, Single) and step.epilogue is None
+            several = bool(self.graph.nodes[id_].type.items)  # its items have memory
             if single or elsewhere or id_ in outputs or self._accumulated(step, id_):
-                stored.add(id_)
+                stored |= set() if several else {id_}
         # What an alias inside the same group reads was kept out of it by the scheduler.
         return stored
 
@@ -127,51 +173,16 @@ class Lowering:
             range(group.split, len(group.domain))
         )
 
-    def _share(self) -> None:
-        """Let updates overwrite their first operand where they are its last use.
-
-        The two then have one buffer: that of the update if it is an output, else of the operand.
-        """
-        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
-        for index, step in enumerate(self.steps):
-            if not isinstance(step, Single) or step.node.op.name not in (
-                "update_slice",
-                *irregular.IN_PLACE,
-            ):
-                continue
-            node = step.node
-            rank = node.type.rank
-            access = resolve(self.graph, node.operands[0], identity(rank), rank)
-            base = self.scheduler.root(access.source)
-            whole = access.source == node.operands[0] and not access.guards
-            others = [self.scheduler.root(i) for i in self._other_sources(node)]
-            if (
-                whole
-                and base in self.scheduler.home
-                and base not in outputs
-                and base not in others
-                and self.owner(base) not in outputs
-                and max(self.users[base]) == index
-                and self.scheduler.home[base] < index
-            ):
-                self.in_place.add(node.id)
-                child, parent = (base, node.id) if node.id in outputs else (node.id, base)
-                self.owners[self.owner(child)] = self.owner(parent)
-
-    def owner(self, id_: int) -> int:
-        """The value whose buffer a value in memory has: its own, or that of one it shares with."""
-        while id_ in self.owners:
-            id_ = self.owners[id_]
-        return id_
-
-    def _other_sources(self, node: Node) -> list[int]:
-        if node.op.name in ASSEMBLED:
-            return [a.source for a in self.scheduler.pieces(node)[1:]]
-        return list(node.operands[1:])
-
     # -- buffers -------------------------------------------------------------------------------
 
     def _place_values(self) -> None:
+        self._place_ends()
+        for id_ in sorted(self.stored):
+            if id_ not in self.buffers and id_ not in self.owners and id_ not in self.private:
+                dtype, size = element_of(self.graph.nodes[id_].type)
+                self.buffers[id_] = Buffer(f"{self.prefix}buf{id_}", "arena", dtype, size)
+
+    def _place_ends(self) -> None:
         for k, id_ in enumerate(self.graph.inputs):
             node = self.graph.nodes[id_]
             self.buffers[id_] = Buffer(
@@ -182,12 +193,6 @@ class Lowering:
             self.buffers[id_] = Buffer(
                 f"out{k}", "output", node.type.dtype, node.type.size, index=k
             )
-        for id_ in sorted(self.stored):
-            if id_ not in self.buffers and id_ not in self.owners and id_ not in self.private:
-                node = self.graph.nodes[id_]
-                self.buffers[id_] = Buffer(
-                    f"buf{id_}", "arena", node.type.dtype, node.type.size
-                )
 
     def memory(self, id_: int) -> Buffer:
         """The buffer of a value; constants get one when they are first read."""
@@ -198,13 +203,14 @@ class Lowering:
                 raise AssertionError(f"%{id_} {node.op.name} was given no memory")
             value = np.ascontiguousarray(node.attrs["value"])
             self.buffers[id_] = Buffer(
-                f"const{id_}", "constant", value.dtype, value.size, data=value.tobytes()
+                f"{self.prefix}const{id_}", "constant", value.dtype, value.size,
+                data=value.tobytes(),
             )
         return self.buffers[id_]
 
     def scratch(self, index: int, dtype: np.dtype[Any], size: int) -> Buffer:
         """Memory for the duration of one step."""
-        buffer = Buffer(f"tmp{len(self.scratches)}", "arena", dtype, size)
+        buffer = Buffer(f"{self.prefix}tmp{len(self.scratches)}", "arena", dtype, size)
         self.scratches.append((buffer, index))
         return buffer
 
@@ -219,8 +225,8 @@ class Lowering:
         for id_, buffer in self.buffers.items():
             if buffer.kind == "arena":
                 ids = [id_, *family.get(id_, [])]
-                last = max(max(self.users.get(i, {self.scheduler.home[i]})) for i in ids)
-                first = min(self.scheduler.home[i] for i in ids)
+                last = max(max(self.users.get(i, {self.born(i)})) for i in ids)
+                first = min(self.born(i) for i in ids)
                 wanted.append((buffer, self._request(buffer, first, max(first, last))))
         for buffer, index in self.scratches:
             wanted.append((buffer, self._request(buffer, index, index)))
@@ -232,6 +238,20 @@ class Lowering:
         self.over |= found.over
         place = {b.name: b for b in self._all_buffers()}
         return place | {b.name: replace(b, offset=found.offsets[b.name]) for b, _ in wanted}
+
+    def scalar(self, id_: int) -> Scalar:
+        """Where a scalar operand of control flow is."""
+        return number_of(self.graph.nodes[id_]) or self.memory(id_)
+
+    def target_of(self, id_: int) -> Buffer | Register | None:
+        """Where a scalar result of control flow goes."""
+        return self.memory(id_)
+
+    def range_of(self, id_: int) -> Range:
+        """The interval that an integer scalar is in."""
+        if self._ranges is None:
+            self._ranges = ranges(self.graph, {})
+        return self._ranges.get(id_, ANY)
 
     def _request(self, buffer: Buffer, first: int, last: int) -> Request:
         """The life of a buffer: steps that run in blocks all run until the last block."""
@@ -258,7 +278,7 @@ class Lowering:
 
         lowering = BlockLowering(
             self.graph, self.target, blocks, self.scheduler.accesses, self.stored, self.private,
-            self.users, self.scheduler.home, self.memory, scratch,
+            self.users, self.scheduler.home, self.memory, scratch, self.number,
         )
         stages = lowering.stages(self.steps[blocks.first : blocks.last + 1])
         self.over |= lowering.over
@@ -273,24 +293,34 @@ class Lowering:
                 return []
             reads = self.scheduler.accesses
             build = NestBuilder(
-                self.graph, step, reads, self.stored, self.memory, scratch, l2=self.target.l2
+                self.graph, step, reads, self.stored, self.memory, scratch, self.number,
+                l2=self.target.l2,
             )
             nest = build.build()
             nests = arrange(nest, self.target, scratch) if nest.writes else []
             return [part for made in nests for part in chunked(made, scratch)]
         node = step.node
         if node.op.name in ASSEMBLED:
-            return self._assemble(node, scratch)
+            return assemble(
+                self.graph, node, self.scheduler.pieces(node), self.memory, scratch,
+                in_place=node.id in self.in_place,
+            )
+        if node.op.name in REGIONS:
+            from gradc.codegen.region import stages_of  # which lowers regions as graphs are
+
+            return stages_of(self, node, index)
         operands = tuple(self.memory(i) for i in node.operands)
         types = tuple(self.graph.nodes[i].type for i in node.operands)
         if node.op.name == "debug_print":
-            return [Print(node, types, operands)]
+            return [Print(node, types, operands, self.number(node))]
         if node.op.name == "matmul":
             return self._contract(step, index)
         nbytes = irregular.scratch_bytes(node.op.name, node.attrs, types)
         space = scratch(np.dtype(np.uint8), nbytes) if nbytes else None
         out = self.memory(node.id)
-        return [Irregular(node, types, operands, out, space, node.id in self.in_place)]
+        in_place = node.id in self.in_place
+        number = self.number(node) if node.op.name in irregular.CHECKED else 0
+        return [Irregular(node, types, operands, out, space, in_place, number)]
 
     def _contract(self, step: Single, index: int) -> list[Stage]:
         node = step.node
@@ -310,54 +340,12 @@ class Lowering:
         def memory(id_: int) -> Buffer:
             return tile if id_ == node.id else self.memory(id_)
 
-        tile = Buffer(f"tile{node.id}", "register", node.type.dtype, node.type.size)
+        tile = Buffer(f"{self.prefix}tile{node.id}", "register", node.type.dtype, node.type.size)
         reads, stored = self.scheduler.accesses, self.stored
-        build = NestBuilder(self.graph, step.epilogue, reads, stored, memory, scratch, ROWS)
+        build = NestBuilder(
+            self.graph, step.epilogue, reads, stored, memory, scratch, self.number, ROWS
+        )
         held = self.memory(node.id) if node.id in stored else None
         value, nest, out = on_tiles(build.nest(), node, tile, held)
         fused = Contract(spec, a, b, out, space, kind, value, nest)
         return [*shared(fused, self.target, scratch)]
-
-    def _assemble(self, node: Node, scratch: Scratch) -> list[Stage]:
-        """Nests that write the pieces of a concat, update_slice or embed to their places."""
-        rank, shape = node.type.rank, node.type.shape
-        out = self.memory(node.id)
-        ones, zeros = (1,) * rank, (0,) * rank
-        shapes = [self.graph.nodes[i].type.shape for i in node.operands]
-        places: list[tuple[tuple[int, ...], tuple[int, ...]]]
-        if node.op.name == "concat":
-            places, at = [], 0
-            for piece in shapes:
-                places.append(
-                    (tuple(at * (k == node.attrs["axis"]) for k in range(rank)), ones)
-                )
-                at += piece[node.attrs["axis"]]
-        else:
-            places = [(node.attrs["starts"], node.attrs["steps"])]
-            if node.op.name == "update_slice":
-                places.insert(0, (zeros, ones))
-        stages: list[Stage] = []
-        if node.op.name == "embed":
-            stages.append(Nest((), (), (), (Fill(out, node.type.dtype.type(0)),)))
-        strides = strides_of(shape)
-        for k, (access, piece, (starts, steps)) in enumerate(
-            zip(self.scheduler.pieces(node), shapes, places, strict=True)
-        ):
-            in_place = k == 0 and node.id in self.in_place
-            if math.prod(piece) == 0 or in_place:
-                continue
-            target = Affine(
-                sum(s * p for s, p in zip(starts, strides, strict=True)),
-                tuple(s * p for s, p in zip(steps, strides, strict=True)),
-            )
-            read = self._read(access)
-            nest = Nest((), piece, (Phase((), (read, Store(out, target, 0))),))
-            stages.extend(chunked(collapse(nest), scratch))
-        return stages
-
-    def _read(self, access: Access) -> Statement:
-        node = self.graph.nodes[access.source]
-        if node.type.size == 0:
-            return Literal(0, 0, node.type.dtype)
-        guards = tuple(Guard(g.index, g.extent) for g in access.guards)
-        return Load(0, self.memory(access.source), access.linear(node.type.shape), guards)

@@ -132,13 +132,19 @@ class Scheduler:
                 continue
             if is_alias(self.graph, node):
                 continue
-            if name in OPAQUE or name in ASSEMBLED:
+            if name == "item":
+                self.home[node.id] = self.home[node.operands[0]]
+            elif self._alone(node):
                 last = len(self.steps) - 1
                 alone = ((last, Refusal(Reason.WHOLE)),) if self.steps else ()
                 self._place(Single(node), Origin(node.id, alone))
             else:
                 self._join(node)
         return self.steps
+
+    def _alone(self, node: Node) -> bool:
+        """Whether a node is a step of its own."""
+        return node.op.name in OPAQUE or node.op.name in ASSEMBLED
 
     def root(self, id_: int) -> int:
         """The node that owns the memory an alias shows, or the operand of a product."""

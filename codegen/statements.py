@@ -123,7 +123,7 @@ class Gather:
     extents: tuple[int, ...]
     strides: tuple[int, ...]
     rest: Affine
-    node: int
+    node: int  # its number among the program's checked ones
 
     def __str__(self) -> str:
         at = " + ".join(f"{s}*v{i}" for i, s in zip(self.indices, self.strides, strict=True))

@@ -1,0 +1,321 @@
+"""Emission of control flow: loops and branches in SSA form, scalars in registers.
+
+Only code generation follows, so that what does not change is computed before a loop, scalars that
+do are phi nodes, and the index is the only counter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gradc.codegen.accumulate import Accumulators
+from gradc.codegen.body import Body as Statements
+from gradc.codegen.body import Place, Scope
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.loops import Nest
+from gradc.codegen.region.stages import (
+    Address,
+    Branch,
+    Element,
+    Given,
+    Known,
+    Loop,
+    Number,
+    Register,
+    Row,
+    Scalar,
+    Straight,
+    Update,
+    View,
+)
+from gradc.codegen.scalars import Lane, VectorScalar, memory_type
+from gradc.codegen.statements import Affine, Buffer
+from gradc.ir.types import I64
+
+if TYPE_CHECKING:
+    from gradc.codegen.emit import Function
+
+_POINT = Affine(0, ())
+
+#: status: a loop ran more often than it may
+LIMIT = 4
+
+
+@dataclass
+class Region:
+    """What is known in a region: the scalars in registers, by number."""
+
+    function: Function
+    values: dict[int, Lane] = field(default_factory=dict)
+
+    @property
+    def b(self) -> Builder:
+        """Where it is emitted."""
+        return self.function.b
+
+    def statements(self) -> Statements:
+        """Emits statements at the present point."""
+        f = self.function
+        empty = Nest((), (), ())
+        accumulators = Accumulators(f.b, f.machine, empty, f.pointer, 1, _never, None)
+        place = Place(f.b, f.pointer, accumulators)
+        return Statements(place, Scope(self.values, {}), 1, None, None)
+
+    def scalar(self, scalar: Scalar) -> Lane:
+        """A scalar of the region, loaded if it is in memory."""
+        match scalar:
+            case Register(value):
+                return self.values[value]
+            case Number(number, dtype):
+                return VectorScalar(self.b, 1).number(number, dtype)
+            case Buffer():
+                return self.statements()._alike(scalar, _POINT, None)
+
+    def put(self, lane: Lane, target: Buffer | Register | None) -> None:
+        """Leave a scalar where it belongs."""
+        if isinstance(target, Register):
+            self.values[target.value] = lane
+        elif target is not None:
+            self.statements().store(lane, target, _POINT)
+
+    def stages(self, stages: Sequence[Any]) -> None:
+        """Emit stages, one after the other."""
+        for stage in stages:
+            self.stage(stage)
+
+    def stage(self, stage: Any) -> None:
+        """Emit one stage at the builder's position."""
+        match stage:
+            case Straight(statements):
+                self._straight(statements)
+            case Loop():
+                _Loop(self, stage).emit()
+            case Branch():
+                _branch(self, stage)
+            case _:
+                self.function.stage(self.function.next_number(), stage)
+
+    def inner(self, given: Sequence[Given]) -> Region:
+        """A region inside, with what it takes of this one: loaded here, once."""
+        return Region(self.function, {g.value: self.scalar(g.scalar) for g in given})
+
+    # -- straight code -------------------------------------------------------------------------
+
+    def _straight(self, statements: Sequence[Any]) -> None:
+        emit = self.statements()
+        for s in statements:
+            match s:
+                case Element(value, address):
+                    at = self._address(address)
+                    dtype = address.buffer.dtype
+                    self.values[value] = emit.element(at, self.b.i64(0), dtype)
+                case Update(address, value, add):
+                    lane, dtype = self.values[value], address.buffer.dtype
+                    at = self._address(address)
+                    if add:
+                        lane = emit.s.add(emit.element(at, self.b.i64(0), dtype), lane)
+                    self.b.store(emit.to_memory(lane), at, dtype.itemsize)
+                case View(view, address):
+                    self.function.pointers[view.name] = self._address(address)
+                case _:
+                    emit.run(s)
+
+    def _address(self, a: Address) -> Val:
+        """The address of an element, checked where nothing is known about an index."""
+        b = self.b
+        total: Val | None = None
+        bad: Val | None = None
+        for i, extent, stride, known in zip(a.indices, a.extents, a.strides, a.known, strict=True):
+            index = self.values[i].val
+            if known is not Known.PLAIN:
+                negative = b.icmp("slt", index, b.i64(0))
+                index = b.select(negative, b.add(index, b.i64(extent)), index)
+            if known is Known.NOTHING:
+                outside = b.icmp("uge", index, b.i64(extent))
+                bad = outside if bad is None else b.or_(bad, outside)
+            step = index if stride == 1 else b.mul(index, b.i64(stride))
+            total = step if total is None else b.add(total, step)
+        if bad is not None:
+            self.function.fail(bad, a.number)
+        assert total is not None
+        return b.gep(self.function.pointer(a.buffer), memory_type(a.buffer.dtype), total)
+
+
+def _never(*given: object) -> None:
+    raise AssertionError("straight code has no accumulators")
+
+
+class _Loop:
+    """Emits a loop."""
+
+    def __init__(self, outer: Region, loop: Loop) -> None:
+        self.outer = outer
+        self.function = outer.function
+        self.b = outer.b
+        self.loop = loop
+
+    def emit(self) -> None:
+        """Emit the loop at the builder's position."""
+        b, loop, outer = self.b, self.loop, self.outer
+        starts = [outer.scalar(c.start).val for c in loop.scalars]
+        starts += [self.function.pointer(slot.start) for slot in loop.slots]
+        body = outer.inner(loop.body.given)
+        test = outer.inner(loop.test.given) if loop.test else None
+        self.bases = {row: self.function.pointer(row.of) for row in (*loop.reads, *loop.writes)
+                      if isinstance(row.of, Buffer)}
+        trips = self._trips()
+        head = _Head(b, [b.i64(0), *starts])
+        self._enter(head, body, test)
+        if test is not None:
+            assert loop.test is not None
+            test.values[loop.index_in_test] = Lane(head.phis[0], I64)
+            test.stages(loop.test.stages)
+            (holds,) = loop.test.results
+            assert holds is not None
+            go = test.scalar(holds).val
+        else:
+            go = b.icmp("slt", head.phis[0], trips)
+        head.go(go)
+        if loop.test is not None and loop.limit >= 0:
+            above = b.icmp("sge", head.phis[0], b.i64(loop.limit))
+            self.function.stop(above, LIMIT, loop.number)
+        index = head.phis[0]
+        if loop.reverse:
+            index = b.sub(b.sub(trips, b.i64(1)), index)
+        body.values[loop.index] = Lane(index, I64)
+        self._begin(body, index)
+        body.stages(loop.body.stages)
+        self._end(body, index)
+        after = [body.scalar(c.next).val for c in loop.scalars]
+        after += [self.function.pointer(slot.next) for slot in loop.slots]
+        head.close([b.add(head.phis[0], b.i64(1)), *after])
+        self._leave(head)
+
+    def _trips(self) -> Val:
+        if self.loop.trips is None:
+            return self.b.i64(max(self.loop.count, 0))
+        return self.outer.scalar(self.loop.trips).val
+
+    def _enter(self, head: _Head, body: Region, test: Region | None) -> None:
+        scalars = head.phis[1 : 1 + len(self.loop.scalars)]
+        for c, phi in zip(self.loop.scalars, scalars, strict=True):
+            body.values[c.value] = Lane(phi, c.dtype)
+            if test is not None:
+                test.values[c.in_test] = Lane(phi, c.dtype)
+        pointers = head.phis[1 + len(scalars) :]
+        for slot, phi in zip(self.loop.slots, pointers, strict=True):
+            self.function.pointers[slot.view.name] = phi
+
+    def _at(self, row: Row, index: Val) -> Val:
+        """The address of an array's part for an iteration."""
+        at = index if row.size == 1 else self.b.mul(index, self.b.i64(row.size))
+        return self.b.gep(self.bases[row], memory_type(row.dtype), at)
+
+    def _begin(self, body: Region, index: Val) -> None:
+        for row in self.loop.reads:
+            at = self._at(row, index)
+            if row.view is not None:
+                self.function.pointers[row.view.name] = at
+            elif isinstance(row.value, Register):
+                lane = body.statements().element(at, self.b.i64(0), row.dtype)
+                body.values[row.value.value] = lane
+        for row in self.loop.writes:
+            if row.view is not None:
+                self.function.pointers[row.view.name] = self._at(row, index)
+
+    def _end(self, body: Region, index: Val) -> None:
+        for row in self.loop.writes:
+            if row.value is not None:
+                value = body.statements().to_memory(body.scalar(row.value))
+                self.b.store(value, self._at(row, index), row.dtype.itemsize)
+
+    def _leave(self, head: _Head) -> None:
+        """Bring the results to where they belong."""
+        loop, b = self.loop, self.b
+        if loop.ran is not None:
+            self.outer.put(Lane(head.phis[0], I64), loop.ran)
+        for c, phi in zip(loop.scalars, head.phis[1:], strict=False):
+            self.outer.put(Lane(phi, c.dtype), c.result)
+        pointers = head.phis[1 + len(loop.scalars) :]
+        displaced = [
+            (slot, b.icmp("ne", phi, self.function.pointer(slot.home)))
+            for slot, phi in zip(loop.slots, pointers, strict=True) if slot.home is not None
+        ]
+        for stages in ([(slot.away, c) for slot, c in displaced],
+                       [(slot.back, c) for slot, c in displaced]):
+            for those, condition in stages:
+                if those:
+                    with b.if_(condition):
+                        self.outer.stages(those)
+
+
+class _Head:
+    """The blocks of a loop: a head with phi nodes, a body, what comes after."""
+
+    def __init__(self, b: Builder, starts: Sequence[Val]) -> None:
+        self.b = b
+        self.starts = starts
+        self.labels = b.label("head"), b.label("body"), b.label("done")
+        self.before = b.block
+        b.br(self.labels[0])
+        b.place(self.labels[0])
+        self.line = len(b.lines)
+        self.phis = [b.later(start.ty) for start in starts]
+
+    def go(self, condition: Val) -> None:
+        """Go on with the body where the condition holds."""
+        self.b.cond_br(condition, *self.labels[1:])
+        self.b.place(self.labels[1])
+
+    def close(self, again: Sequence[Val]) -> None:
+        """Close the body, with the values of the next iteration."""
+        b = self.b
+        tail = b.block
+        b.br(self.labels[0])
+        b.lines[self.line : self.line] = [
+            f"  {phi.ref} = phi {phi.ty} [ {start.ref}, %{self.before} ], [ {next_.ref}, %{tail} ]"
+            for phi, start, next_ in zip(self.phis, self.starts, again, strict=True)
+        ]
+        b.place(self.labels[2])
+
+
+def _branch(outer: Region, stage: Branch) -> None:
+    """Emit a branch: one block for each region, phi nodes for scalar results."""
+    b = outer.b
+    index = outer.scalar(stage.index).val
+    insides = [outer.inner(body.given) for body in stage.bodies]
+    labels = [b.label("case") for _ in stage.bodies]
+    done = b.label("join")
+    _choose(b, index, labels)
+    found: list[tuple[str, list[Lane | None]]] = []
+    for label, body, inside in zip(labels, stage.bodies, insides, strict=True):
+        b.place(label)
+        inside.stages(body.stages)
+        results = [None if r is None else inside.scalar(r) for r in body.results]
+        found.append((b.block, results))
+        b.br(done)
+    b.place(done)
+    joined = []
+    for k, target in enumerate(stage.results):
+        lanes = [(block, lane) for block, some in found if (lane := some[k]) is not None]
+        if lanes:
+            arms = ", ".join(f"[ {lane.val.ref}, %{block} ]" for block, lane in lanes)
+            (ty, dtype) = lanes[0][1].val.ty, lanes[0][1].dtype
+            joined.append((Lane(b.op(ty, f"phi {ty} {arms}"), dtype), target))
+    for lane, target in joined:
+        outer.put(lane, target)
+
+
+def _choose(b: Builder, index: Val, labels: Sequence[str]) -> None:
+    """Go to the block of an index, clamped."""
+    if len(labels) == 1:
+        b.br(labels[0])
+    elif len(labels) == 2:
+        b.cond_br(b.icmp("slt", index, b.i64(1)), *labels)
+    else:
+        at = b.intrinsic("smax", "i64", [index, b.i64(0)])
+        arms = " ".join(f"i64 {k}, label %{label}" for k, label in enumerate(labels[:-1]))
+        b.line(f"switch {at}, label %{labels[-1]} [ {arms} ]")
+

@@ -1,0 +1,102 @@
+"""Which updates are in place: they and what they update have one buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+from gradc.codegen import irregular
+from gradc.codegen.access import identity, resolve
+from gradc.codegen.prepare import ASSEMBLED, REGIONS
+from gradc.codegen.region.sources import updates
+from gradc.codegen.schedule import Scheduler, Single, Step
+from gradc.ir.graph import Graph, Node
+
+
+class Sharing:
+    """The part of a lowering that lets values share buffers."""
+
+    graph: Graph
+    scheduler: Scheduler
+    steps: list[Step]
+    users: dict[int, set[int]]
+
+    def __init__(self) -> None:
+        self.owners: dict[int, int] = {}
+        self.in_place: set[int] = set()
+
+    def share(self) -> None:
+        """Let updates overwrite an operand where they are its last use."""
+        for index, step in enumerate(self.steps):
+            if isinstance(step, Single):
+                for result, position in self.updates(step.node):
+                    self._overwrite(index, step.node, result, position)
+
+    def updates(self, node: Node) -> list[tuple[int, int]]:
+        """Results that may overwrite an operand: (value, position of the operand)."""
+        if node.op.name in REGIONS:
+            return updates(self.graph, node, self.items(node))
+        if node.op.name == "update_slice" or node.op.name in irregular.IN_PLACE:
+            return [(node.id, 0)]
+        return []
+
+    def items(self, node: Node) -> dict[int, int]:
+        """The items of a node with several results, by index."""
+        return self._items.get(node.id, {})
+
+    @cached_property
+    def _items(self) -> Mapping[int, dict[int, int]]:
+        out: dict[int, dict[int, int]] = {}
+        for item in self.graph.nodes:
+            if item.op.name == "item":
+                out.setdefault(item.operands[0], {})[item.attrs["index"]] = item.id
+        return out
+
+    def _overwrite(self, index: int, node: Node, result: int, position: int) -> None:
+        """Let a result and an operand have one buffer: the result's if it is an output."""
+        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
+        fixed = self.fixed(outputs)
+        operand = node.operands[position]
+        rank = self.graph.nodes[operand].type.rank
+        access = resolve(self.graph, operand, identity(rank), rank)
+        base = self.scheduler.root(access.source)
+        whole = access.source == operand and not access.guards
+        if (
+            whole
+            and self.owned(base)
+            and base not in outputs
+            and base not in self._others(node, position)
+            and self.owner(base) not in fixed
+            and not (result in fixed and self.owner(base) in self.graph.inputs)
+            and max(self.users[base]) == index
+            and self.born(base) < index
+        ):
+            self.in_place.add(result)
+            child, parent = (base, result) if result in fixed else (result, base)
+            self.owners[self.owner(child)] = self.owner(parent)
+
+    def owned(self, id_: int) -> bool:
+        """Whether the memory of a value may be overwritten."""
+        return id_ in self.scheduler.home
+
+    def born(self, id_: int) -> int:
+        """The step that computes a value."""
+        return self.scheduler.home[id_]
+
+    def fixed(self, outputs: set[int]) -> set[int]:
+        """Those of the outputs whose memory is given."""
+        return outputs
+
+    def owner(self, id_: int) -> int:
+        """The value whose buffer a value in memory has: its own, or that of one it shares with."""
+        while id_ in self.owners:
+            id_ = self.owners[id_]
+        return id_
+
+    def _others(self, node: Node, position: int) -> list[int]:
+        """What owns the memory of the operands besides one."""
+        if node.op.name in ASSEMBLED:
+            sources = [access.source for access in self.scheduler.pieces(node)]
+        else:
+            sources = list(node.operands)
+        return [self.scheduler.root(i) for k, i in enumerate(sources) if k != position]

@@ -1,0 +1,387 @@
+"""Loops and branches as native code, against the interpreter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradc.codegen.kernel import Kernel
+from gradc.codegen.loops import Nest
+from gradc.codegen.region.stages import all_stages
+from gradc.ir import ops
+from gradc.ir.graph import Value
+from gradc.ir.types import BOOL, F32, I64, TensorType
+from tests.codegen.regions import INDEX, agree, f64, graph, number
+
+RNG = np.random.default_rng(0)
+
+
+def copies(kernel: Kernel) -> list[int]:
+    """The sizes of what nests inside of loops copy from one buffer to another."""
+    inside = [
+        s for stage in kernel.program.stages for s in all_stages([stage]) if s is not stage
+    ]
+    found = []
+    for nest in (s for s in inside if isinstance(s, Nest)):
+        for phase in nest.phases:
+            if [type(s).__name__ for s in phase.body] == ["Load", "Store"]:
+                found.append(int(np.prod(nest.outer + nest.inner)))
+    return found
+
+
+def real(i: Value) -> Value:
+    return ops.convert(i, dtype=np.dtype(float))
+
+
+# -- counted loops -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("length", [0, 1, 7])
+def test_scalar_carries(length: int, reverse: bool) -> None:
+    body = graph([INDEX, f64(), f64(), f64()], lambda i, x, y, c: (y, ops.tanh(x) * c + real(i)))
+    made = graph([f64()] * 3, lambda x, y, c: ops.loop(
+        x.builder, body, carries=[x, y], captures=[c], length=length, reverse=reverse))
+    agree(made, [0.3, 0.7, 0.5])
+
+
+@pytest.mark.parametrize("trips", [-3, 0, 1, 6])
+def test_trips_are_known_when_it_runs(trips: int) -> None:
+    body = graph([INDEX, f64(), f64(4)], lambda i, x, y: (
+        x * 0.5 + real(i), y * ops.broadcast(x, shape=(4,))))
+    made = graph([INDEX, f64(), f64(4)], lambda n, x, y: ops.loop(
+        x.builder, body, carries=[x, y], trips=n))
+    agree(made, [trips, 0.3, np.arange(4.0)])
+
+
+@pytest.mark.parametrize("start", [1.0, 0.3, 300.0])
+def test_while(start: float) -> None:
+    test = graph([INDEX, f64(), f64()], lambda i, x, y: x > 1)
+    body = graph([INDEX, f64(), f64()], lambda i, x, y: x * y)
+    made = graph([f64(), f64()], lambda x, y: ops.loop(
+        x.builder, body, carries=[x], captures=[y], test=test))
+    agree(made, [start, 0.5])
+
+
+def test_while_with_arrays() -> None:
+    test = graph([INDEX, f64(3), f64()], lambda i, x, y: ops.sum_(x * x, axes=(0,)) > y)
+    body = graph([INDEX, f64(3), f64()], lambda i, x, y: x * 0.5)
+    made = graph([f64(3), f64()], lambda x, y: ops.loop(
+        x.builder, body, carries=[x], captures=[y], test=test, limit=1000))
+    agree(made, [[1.0, 2.0, 3.0], 1e-3])
+
+
+def test_while_that_runs_too_often() -> None:
+    test = graph([INDEX, f64()], lambda i, x: x > 0)
+    body = graph([INDEX, f64()], lambda i, x: x * 0.5)
+    made = graph([f64()], lambda x: ops.loop(x.builder, body, carries=[x], test=test, limit=10))
+    kernel = Kernel(made)
+    with pytest.raises(RuntimeError, match="10 times"):
+        kernel([np.array(1.0)])
+    agree(made, [-1.0])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "uint16", "float32"])
+def test_dtypes(dtype: str) -> None:
+    t = TensorType(np.dtype(dtype))
+    row = TensorType(np.dtype(dtype), (5,))
+
+    def step(i: Value, x: Value, a: Value, e: Value) -> Any:
+        new = ops.logical_not(x) if dtype == "bool" else x + e
+        return new, ops.scatter_set(a, new, i), x
+
+    body = graph([INDEX, t, row, t], step)
+    made = graph([t, row, row], lambda x, a, xs: ops.loop(
+        x.builder, body, carries=[x, a], xs=[xs], length=5))
+    values = RNG.integers(0, 2, 5)
+    agree(made, [1, np.zeros(5), values])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan(reverse: bool) -> None:
+    def step(i: Value, h: Value, s: Value, x: Value, z: Value, w: Value) -> Any:
+        product = ops.matmul(w, ops.reshape(h, shape=(4, 1)), ta=False, tb=False)
+        new = ops.tanh(ops.reshape(product, shape=(4,)) + x)
+        return new, s + z, new, s, x, h, ops.sum_(x, axes=(0,))
+
+    body = graph([INDEX, f64(4), f64(), f64(4), f64(), f64(4, 4)], step)
+    made = graph([f64(4), f64(), f64(9, 4), f64(9), f64(4, 4)], lambda h, s, x, z, w: ops.loop(
+        h.builder, body, carries=[h, s], xs=[x, z], captures=[w], length=9, reverse=reverse))
+    kernel = agree(made, [RNG.normal(size=t.shape) for t in made.input_types])
+    assert 4 not in copies(kernel)[:0]
+
+
+# -- in place ------------------------------------------------------------------------------------
+
+
+def test_an_update_at_an_index_is_in_place() -> None:
+    def step(i: Value, a: Value, c: Value) -> Value:
+        before = ops.gather(a, ops.mod(i + 9, number(i, 10)))
+        return ops.scatter_set(a, before * c + real(i), i)
+
+    body = graph([INDEX, f64(10), f64()], step)
+    made = graph([f64(10), f64()], lambda a, c: ops.loop(
+        a.builder, body, carries=[a], captures=[c], length=10))
+    kernel = agree(made, [np.arange(10.0), 0.5])
+    assert copies(kernel) == []
+    assert "checked" not in str(kernel.program)
+    assert "wrapped" not in str(kernel.program)
+
+
+def test_readers_of_the_old_value_come_first() -> None:
+    def step(i: Value, a: Value) -> Any:
+        new = ops.scatter_set(a, real(i), i)
+        return ops.scatter_add(new, ops.gather(a, i), i), ops.gather(a, i), ops.sum_(a, axes=(0,))
+
+    body = graph([INDEX, f64(10)], step)
+    made = graph([f64(10)], lambda a: ops.loop(a.builder, body, carries=[a], length=10))
+    kernel = agree(made, [np.arange(10.0)])
+    assert copies(kernel) == []
+
+
+def test_a_copy_where_the_old_value_is_needed() -> None:
+    def step(i: Value, a: Value) -> Any:
+        new = ops.scatter_set(a, ops.gather(a, i) * 2, i)
+        return new + a
+
+    body = graph([INDEX, f64(10)], step)
+    made = graph([f64(10)], lambda a: ops.loop(a.builder, body, carries=[a], length=10))
+    agree(made, [np.arange(10.0)])
+
+
+def test_elementwise_carries_are_in_place() -> None:
+    body = graph([INDEX, f64(50), f64(50)], lambda i, x, v: (x + v * 0.1, v - x * 0.1))
+    made = graph([f64(50), f64(50)], lambda x, v: ops.loop(
+        x.builder, body, carries=[x, v], length=20))
+    agree(made, RNG.normal(size=(2, 50)))
+
+
+def test_carries_that_change_places() -> None:
+    def step(i: Value, a: Value, b: Value, c: Value) -> Any:
+        inner = ops.slice_(a, starts=(0,), sizes=(8,), steps=(1,))
+        outer = ops.slice_(a, starts=(2,), sizes=(8,), steps=(1,))
+        return c, ops.update_slice(a, inner + outer, starts=(1,), steps=(1,)), b
+
+    body = graph([INDEX] + [f64(10)] * 3, step)
+    for length in range(5):
+        made = graph([f64(10)] * 3, lambda a, b, c, n=length: ops.loop(
+            a.builder, body, carries=[a, b, c], length=n))
+        agree(made, RNG.normal(size=(3, 10)))
+
+
+def test_a_value_carried_twice() -> None:
+    body = graph([INDEX, f64(4), f64(4)], lambda i, a, b: [ops.exp(a * 0.1)] * 2)
+    made = graph([f64(4)], lambda a: ops.loop(a.builder, body, carries=[a, a], length=3))
+    agree(made, [np.arange(4.0)])
+
+
+def test_the_callers_arrays_stay() -> None:
+    def step(i: Value, a: Value, b: Value, c: Value) -> Any:
+        return ops.scatter_set(a, ops.gather(c, i), i), b
+
+    body = graph([INDEX] + [f64(4)] * 3, step)
+    made = graph([f64(4), f64(4)], lambda a, b: [
+        *ops.loop(a.builder, body, carries=[a, b], captures=[a], length=3), a, b])
+    agree(made, RNG.normal(size=(2, 4)))
+
+
+def test_constants_and_zeros_as_carries() -> None:
+    def step(i: Value, a: Value, b: Value, c: Value) -> Any:
+        table = ops.const(i.builder, np.arange(6.0) ** 2)
+        return (
+            ops.scatter_add(a, ops.gather(table, i), i),
+            ops.scatter_set(b, ops.gather(a, i), i), ops.broadcast(ops.gather(c, i), shape=(6,)),
+        )
+
+    body = graph([INDEX] + [f64(6)] * 3, step)
+
+    def main(x: Value) -> Any:
+        zeros = ops.broadcast(number(x, 0), shape=(6,))
+        return ops.loop(
+            x.builder, body, carries=[zeros, zeros, ops.const(x.builder, np.ones(6))], length=6)
+
+    agree(graph([f64()], main), [1.0])
+
+
+def test_rows_are_seen_where_they_lie() -> None:
+    def step(i: Value, a: Value, b: Value) -> Any:
+        row = ops.gather(a, i)
+        other = ops.gather(b, number(i, 4) - i)
+        return ops.scatter_set(a, row * 2 + other, i), ops.sum_(row, axes=(0,))
+
+    body = graph([INDEX, f64(5, 30), f64(5, 30)], step)
+    made = graph([f64(5, 30)] * 2, lambda a, b: ops.loop(
+        a.builder, body, carries=[a], captures=[b], length=5))
+    kernel = agree(made, RNG.normal(size=(2, 5, 30)))
+    assert 150 not in copies(kernel)
+
+
+# -- nests of regions ----------------------------------------------------------------------------
+
+
+def sweeps(n: int, count: int) -> Any:
+    """Gauss-Seidel on a grid of n x n."""
+    def cell(j: Value, a: Value, i: Value) -> Value:
+        i, j = i + 1, j + 1
+        around = [ops.gather(a, *at) for at in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1))]
+        total = around[0] + around[1] + around[2] + around[3]
+        return ops.scatter_set(a, total * 0.25, i, j)
+
+    inner = graph([INDEX, f64(n, n), INDEX], cell)
+    row = graph([INDEX, f64(n, n)], lambda i, a: ops.loop(
+        i.builder, inner, carries=[a], captures=[i], length=n - 2))
+    sweep = graph([INDEX, f64(n, n)], lambda k, a: ops.loop(
+        k.builder, row, carries=[a], length=n - 2))
+    return graph([f64(n, n)], lambda a: ops.loop(a.builder, sweep, carries=[a], length=count))
+
+
+def test_gauss_seidel() -> None:
+    kernel = agree(sweeps(9, 3), [RNG.normal(size=(9, 9))])
+    assert copies(kernel) == []
+    assert "checked" not in str(kernel.program)
+    assert "wrapped" not in str(kernel.program)
+
+
+def test_triangular_loops() -> None:
+    inner = graph(
+        [INDEX, f64(6), INDEX, f64()],
+        lambda j, a, i, c: ops.scatter_add(a, ops.gather(a, j) * c, i),
+    )
+    outer = graph([INDEX, f64(6), f64()], lambda i, a, c: ops.loop(
+        i.builder, inner, carries=[a], captures=[i, c], trips=i))
+    made = graph([f64(6), f64()], lambda a, c: ops.loop(
+        a.builder, outer, carries=[a], captures=[c], length=6))
+    kernel = agree(made, [RNG.normal(size=6), 0.3])
+    assert copies(kernel) == []
+    assert "checked" not in str(kernel.program)
+
+
+# -- branches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("index", [-5, 0, 1, 2, 9])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_branches(index: int, count: int) -> None:
+    branches = [
+        graph([f64(), f64(5)], lambda x, a: (x, a)),
+        graph([f64(), f64(5)], lambda x, a: (ops.sin(x), a * ops.broadcast(x, shape=(5,)))),
+        graph([f64(), f64(5)], lambda x, a: (number(x, 3), ops.scatter_set(
+            a, x, number(x, 2, int)))),
+    ][:count]
+    made = graph([INDEX, f64(), f64(5)], lambda k, x, a: ops.branch(k, branches, [x, a]))
+    agree(made, [index, 0.4, np.arange(5.0)])
+
+
+def test_branches_update_the_same_array() -> None:
+    typed = [f64(8), INDEX, f64()]
+    branches = [
+        graph(typed, lambda a, i, x: (a, x)),
+        graph(typed, lambda a, i, x: (ops.scatter_set(a, x, i), ops.gather(a, i))),
+        graph(typed, lambda a, i, x: (ops.scatter_add(a, x, i), x * x)),
+    ]
+
+    def step(i: Value, a: Value, x: Value) -> Any:
+        which = ops.mod(i, number(i, 3))
+        return ops.branch(which, branches, [a, i, x])
+
+    body = graph([INDEX, f64(8), f64()], step)
+    made = graph([f64(8), f64()], lambda a, x: ops.loop(
+        a.builder, body, carries=[a, x], length=8))
+    kernel = agree(made, [np.arange(8.0), 0.7])
+    assert copies(kernel) == []
+    assert "checked" not in str(kernel.program)
+
+
+def test_bools_choose() -> None:
+    branches = [
+        graph([f64(), TensorType(BOOL)], lambda x, p: (x * 2, p)),
+        graph([f64(), TensorType(BOOL)], lambda x, p: (x - 1, ops.logical_not(p))),
+    ]
+
+    def step(i: Value, x: Value, p: Value) -> Any:
+        return ops.branch(ops.convert(x > 3, dtype=I64), branches, [x, p])
+
+    body = graph([INDEX, f64(), TensorType(BOOL)], step)
+    made = graph([f64(), TensorType(BOOL)], lambda x, p: ops.loop(
+        x.builder, body, carries=[x, p], length=30))
+    agree(made, [0.1, True])
+
+
+# -- failures ------------------------------------------------------------------------------------
+
+
+def test_an_index_out_of_bounds_fails_at_its_line() -> None:
+    inner = graph([INDEX, f64(), f64(5), INDEX], lambda j, s, a, k: s + ops.gather(a, j + k))
+    outer = graph([INDEX, f64(), f64(5), INDEX], lambda i, s, a, k: ops.loop(
+        i.builder, inner, carries=[s], captures=[a, k], length=3))
+    made = graph([f64(5), INDEX], lambda a, k: [
+        *ops.loop(a.builder, outer, carries=[number(a, 0)], captures=[a, k], length=3),
+        ops.gather(a, number(k, 2))])
+    agree(made, [np.arange(5.0), 2])
+    agree(made, [np.arange(5.0), -5])
+    kernel = Kernel(made)
+    for k in (3, -6):
+        with pytest.raises(IndexError):
+            kernel([np.arange(5.0), np.array(k)])
+    assert {n.op.name for n in kernel.program.checked} >= {"gather"}
+
+
+def test_scatters_out_of_bounds_fail() -> None:
+    body = graph([INDEX, f64(5), INDEX], lambda i, a, k: ops.scatter_set(a, real(i), i + k))
+    made = graph([f64(5), INDEX], lambda a, k: ops.loop(
+        a.builder, body, carries=[a], captures=[k], length=3))
+    agree(made, [np.arange(5.0), 2])
+    with pytest.raises(IndexError):
+        Kernel(made)([np.arange(5.0), np.array(3)])
+
+
+# -- what bodies may hold ------------------------------------------------------------------------
+
+
+def test_products_and_reductions() -> None:
+    def step(i: Value, w: Value, x: Value, y: Value) -> Any:
+        out = ops.matmul(x, w, ta=False, tb=False)
+        error = ops.tanh(out) - y
+        loss = ops.sum_(error * error, axes=(0, 1))
+        slope = ops.matmul(x, error, ta=True, tb=False)
+        return w - slope * 0.01, loss, ops.max_(error, axes=(1,))
+
+    body = graph([INDEX, f64(6, 3), f64(20, 6), f64(20, 3)], step)
+    made = graph([f64(6, 3), f64(20, 6), f64(20, 3)], lambda w, x, y: ops.loop(
+        w.builder, body, carries=[w], captures=[x, y], length=5))
+    agree(made, [RNG.normal(size=t.shape) for t in made.input_types])
+
+
+def test_irregular_ops() -> None:
+    def step(i: Value, a: Value, k: Value) -> Any:
+        order = ops.argsort(a, axis=0)
+        moved = ops.gather(a, order)
+        return ops.cumsum(moved, axis=0, reverse=False) * 0.5, ops.scatter_add(
+            k, number(k, 1), ops.argmax(a, axis=0))
+
+    body = graph([INDEX, f64(7), TensorType(I64, (7,))], step)
+    made = graph([f64(7), TensorType(I64, (7,))], lambda a, k: ops.loop(
+        a.builder, body, carries=[a, k], length=4))
+    agree(made, [RNG.normal(size=7), np.zeros(7)])
+
+
+def test_float32() -> None:
+    t, row = TensorType(F32), TensorType(F32, (12,))
+
+    def step(i: Value, x: Value, a: Value) -> Any:
+        return ops.sin(x) + ops.gather(a, i), ops.exp(a * ops.broadcast(x, shape=(12,))) * 0.1
+
+    body = graph([INDEX, t, row], step)
+    made = graph([t, row], lambda x, a: ops.loop(x.builder, body, carries=[x, a], length=12))
+    agree(made, [0.4, RNG.normal(size=12)])
+
+
+def test_calls_are_inlined() -> None:
+    inner = graph([f64(), f64(3)], lambda x, a: (x * 2, ops.exp(a)))
+    step = graph([INDEX, f64(), f64(3)], lambda i, x, a: ops.call(
+        i.builder, inner, [x, a], "recompute"))
+    made = graph([f64(), f64(3)], lambda x, a: ops.call(x.builder, inner, ops.loop(
+        x.builder, step, carries=[x, a], length=2), "recompute"))
+    agree(made, [0.3, [0.1, -0.2, -3.0]])
