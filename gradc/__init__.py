@@ -16,6 +16,8 @@ from gradc import optim
 from gradc.check import GradientCheckError, check_grads
 from gradc.compile import Compiled, compile
 from gradc.config import config, get_num_threads, set_num_threads
+from gradc.control import Range as range
+from gradc.control import cond, fori_loop, scan, switch, while_loop
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError
@@ -31,17 +33,23 @@ __all__ = [
     "Trainer",
     "check_grads",
     "compile",
+    "cond",
     "config",
     "debug_print",
+    "fori_loop",
     "get_num_threads",
     "grad",
     "jvp",
     "optim",
+    "range",
+    "scan",
     "set_num_threads",
     "stop_gradient",
+    "switch",
     "train",
     "value_and_grad",
     "vjp",
+    "while_loop",
 ]
 
 __version__ = "0.1.0"

@@ -6,7 +6,7 @@ it. In the graph the write is a new value; nothing is ever overwritten there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,11 @@ class Cell:
     """The storage of an array: a constant (``array``) until a traced value is written into it.
 
     ``version`` counts writes. ``guard`` says why writes are refused, if they are; ``rescue`` is the
-    way out.
+    way out. ``doubt``, if there is one, says why the value is not what NumPy would have here, and
+    the way out.
     """
 
-    __slots__ = ("array", "guard", "rescue", "trace", "value", "version")
+    __slots__ = ("array", "doubt", "guard", "rescue", "trace", "value", "version")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Cell:
         self.version = 0
         self.guard = guard
         self.rescue = rescue
+        self.doubt: Callable[[], tuple[str, str] | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

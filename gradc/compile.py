@@ -19,7 +19,7 @@ from gradc.derivative import Forward, Gradient, Reverse
 from gradc.dispatch import Dispatcher, Specialization
 from gradc.errors import ArgumentError
 from gradc.lowering import Function, Plain, inline
-from gradc.scan import remembered
+from gradc.quickkey import remembered
 from gradc.signature import Argnums, as_tuple
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from gradc.ir.graph import Builder, Value
 from gradc.source import user_locs
 
 if TYPE_CHECKING:
+    from gradc.cells import Cell
     from gradc.tracer import Tracer
 
 
@@ -31,6 +32,9 @@ class StaticRequest(BaseException):
 
 class Context:
     """One trace: where its nodes go and where its inputs came from."""
+
+    #: whether it is the body of a loop or branch, which may write what the enclosing trace owns
+    is_region = False
 
     def __init__(self, name: str) -> None:
         self.builder = Builder(name)
@@ -61,6 +65,10 @@ class Context:
             self._inputs[key] = value
             self.source_of[value.id] = snapshot
         return self._inputs[key]
+
+    def adopt(self, cell: Cell) -> None:
+        """Take over the cell of the enclosing trace, to be written here: only regions do."""
+        raise NotImplementedError
 
     def ask_static(self, value: Value) -> None:
         """Raise StaticRequest if ``value`` depends on int and bool arguments alone; else return."""
@@ -102,3 +110,20 @@ def current() -> Context | None:
     """The innermost trace of this thread, or None."""
     stack = _stack.contexts
     return stack[-1] if stack else None
+
+
+def adopt(cell: Cell) -> bool:
+    """Let the innermost trace write a cell of an enclosing one; False where it may not.
+
+    It may if all traces between are the bodies of loops and branches, whose results hold what was
+    written.
+    """
+    stack = _stack.contexts
+    if cell.trace not in stack:
+        return False
+    inner = stack[stack.index(cell.trace) + 1 :]
+    if not all(context.is_region for context in inner):
+        return False
+    for context in inner:
+        context.adopt(cell)
+    return True

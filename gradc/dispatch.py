@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc import scan
+from gradc import quickkey
 from gradc.collector import AT_REST
 from gradc.config import settings
 from gradc.errors import IndexingError
@@ -105,7 +105,7 @@ class Dispatcher:
             self.demands: dict[Hashable, int] = {}
             self._latest: Signature | None = None
             self._varied: dict[str, None] = {}
-            #: what served calls before, by the key of :mod:`gradc.scan`
+            #: what served calls before, by the key of :mod:`gradc.quickkey`
             self.quick: dict[Hashable, Specialization] = {}
 
     def read(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
@@ -129,9 +129,9 @@ class Dispatcher:
             return self.cache[key]
 
     def remember(self, key: Hashable, found: Specialization) -> None:
-        """Serve calls with this key of :mod:`gradc.scan` by this specialisation from now on."""
+        """Serve calls with this key of :mod:`gradc.quickkey` by this specialisation from now on."""
         with self._lock:
-            if len(self.quick) < scan.MANY and found in self.cache.values():
+            if len(self.quick) < quickkey.MANY and found in self.cache.values():
                 self.quick[key] = found
 
     def _key(self, call: Call) -> tuple[Hashable, frozenset[int]]:

@@ -102,6 +102,30 @@ class ReadOnlyError(GradcError, ValueError):
     final = True
 
 
+class CarryError(GradcError, TypeError):
+    """What a loop hands from one iteration to the next changes its type, shape or structure."""
+
+    final = True
+
+
+class BranchError(GradcError, TypeError):
+    """The branches of a condition give results of different types, shapes or structures."""
+
+    final = True
+
+
+class LoopError(GradcError, TypeError):
+    """A loop or branch, or one of its arguments, that cannot be what it is meant to be."""
+
+    final = True
+
+
+class UndefinedError(GradcError, UnboundLocalError):
+    """A variable was used that a loop or branch may have left without a value."""
+
+    final = True
+
+
 class RandomError(GradcError, TypeError):
     """Random numbers were drawn while tracing: they would be frozen into the compiled code."""
 

@@ -23,7 +23,7 @@ from gradc.cells import (
     reshape_is_view,
     write_back,
 )
-from gradc.context import Context, contexts, current
+from gradc.context import Context, adopt, contexts, current
 from gradc.conversions import MAKE_INSIDE as MAKE_INSIDE
 from gradc.conversions import Conversions
 from gradc.conversions import describe as describe
@@ -131,6 +131,8 @@ class Tracer(Conversions, Operators, Methods):
     def value_in(self, context: Context) -> Value:
         """The node of ``context`` that holds the value now."""
         cell = self.cell
+        if cell.doubt is not None:
+            self._check_doubt()
         if self._memo and self._memo[0] is context and self._memo[1] == cell.version:
             return self._memo[2]
         if cell.array is not None:
@@ -148,6 +150,8 @@ class Tracer(Conversions, Operators, Methods):
     def array(self) -> Array:
         """The constant, as a view of the cell's array."""
         assert self.cell.array is not None
+        if self.cell.doubt is not None:
+            self._check_doubt()
         out = self.cell.array
         for step in self.path:
             out = step.view(out)
@@ -192,6 +196,12 @@ class Tracer(Conversions, Operators, Methods):
         assert cell.value is not None
         return cell.value.shape
 
+    def _check_doubt(self) -> None:
+        """Raise ReadOnlyError where NumPy would have another value here."""
+        found = self.cell.doubt() if self.cell.doubt is not None else None
+        if found is not None:
+            raise ReadOnlyError(found[0], types=[describe(self)], remedy=found[1])
+
     def check_writable(self) -> None:
         """Raise ReadOnlyError for a view that NumPy makes read-only."""
         for step in self.path:
@@ -204,12 +214,14 @@ class Tracer(Conversions, Operators, Methods):
         Raises ReadOnlyError when the function's result would lose the write.
         """
         cell, context = self.cell, current()
+        if cell.doubt is not None:
+            self._check_doubt()
         if cell.guard:
             raise ReadOnlyError(
                 f"a write into {cell.guard}", types=[describe(self)], remedy=cell.rescue
             )
         self.check_writable()
-        if cell.trace is not context:
+        if cell.trace is not context and not adopt(cell):
             raise ReadOnlyError(
                 "a write into an array from outside the function that is being traced",
                 types=[describe(self)],

@@ -24,7 +24,7 @@ class Unusual(Exception):
     """An argument that only the full reading of a call understands."""
 
 
-def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
+def keyed(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
     """Collect the leaves of a pytree and what they are; return its structure.
 
     Raises Unusual for anything but arrays, numbers and strings in tuples, lists and dicts.
@@ -38,12 +38,12 @@ def scan(value: Any, leaves: list[Any], keys: list[Any]) -> Hashable:
             keys.append(value.item())
         return 0
     if kind is tuple or kind is list:
-        return (kind, *[scan(child, leaves, keys) for child in value])
+        return (kind, *[keyed(child, leaves, keys) for child in value])
     if kind is dict:
         names = tuple(value)
         if any(type(name) is not str for name in names):
             keys.append(exact(names))
-        return (kind, *names, *[scan(child, leaves, keys) for child in value.values()])
+        return (kind, *names, *[keyed(child, leaves, keys) for child in value.values()])
     if kind is float:
         leaves.append(value)
         keys.append(kind)
@@ -69,7 +69,7 @@ def remembered(args: tuple[Any, ...]) -> tuple[Hashable, list[Any]] | None:
     leaves: list[Any] = []
     keys: list[Any] = []
     try:
-        structure = scan(args, leaves, keys)
+        structure = keyed(args, leaves, keys)
     except (Unusual, RecursionError):
         return None
     return (structure, *keys), leaves

@@ -1,0 +1,247 @@
+"""Branches: ``cond`` and ``switch`` as JAX has them, and the tracing of branches in general."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from gradc.cells import Cell
+from gradc.control.aliases import is_doubtful, lend
+from gradc.control.carries import described, is_number, line_of
+from gradc.control.loops import known_int, truth_of
+from gradc.control.regions import Ends, Region, close, is_scalar, whole, written_back
+from gradc.control.state import same_static, structure_of
+from gradc.control.undefined import Undefined
+from gradc.errors import ArgumentError, BranchError
+from gradc.ir import ops
+from gradc.ir.graph import Value
+from gradc.ir.types import I64, TensorType, promote
+from gradc.numpy_api.values import as_tracer, convert, to_value
+from gradc.tracer import Tracer, fresh
+from gradc.tree import LEAF, TreeDef, flatten, paths, unflatten
+
+
+def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
+         *operands: Any) -> Any:
+    """``true_fun(*operands)`` if ``pred``, else ``false_fun(*operands)``; only one of them runs.
+
+    Both return a pytree of one structure, with the same shapes and dtypes (a Python number takes
+    the dtype of the other side). Of a ``pred`` that is known, only its branch is traced.
+
+    >>> import gradc
+    >>> f = gradc.compile(lambda x: gradc.cond(x > 0, lambda y: y, lambda y: -y, x))
+    >>> g = lambda x: gradc.cond(x > 0, lambda: x, lambda: -x)
+    >>> g(-3.0)
+    3.0
+
+    Raises BranchError where structures, shapes or dtypes differ.
+    """
+    for function in (true_fun, false_fun):
+        _check_callable(function)
+    if not isinstance(pred, Tracer) or pred.is_constant:
+        return true_fun(*operands) if pred else false_fun(*operands)
+    index = convert(fresh(truth_of(pred)), I64)
+    return _results(index, [false_fun, true_fun], operands, ["else", "then"])
+
+
+def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """``branches[index](*operands)``, the index clamped to those that there are.
+
+    >>> import gradc
+    >>> gradc.switch(5, [lambda x: x, lambda x: 2 * x], 3.0)
+    6.0
+
+    Raises BranchError as :func:`cond` does; ArgumentError where there is no branch.
+    """
+    functions = list(branches)
+    if not functions:
+        raise ArgumentError("gradc.switch needs a branch", remedy="pass a list of functions")
+    for function in functions:
+        _check_callable(function)
+    known = known_int(index)
+    if known is not None:
+        return functions[min(max(known, 0), len(functions) - 1)](*operands)
+    if len(functions) == 1:
+        return functions[0](*operands)
+    names = [f"branch {k}" for k in range(len(functions))]
+    return _results(convert(index, I64), functions, operands, names)
+
+
+def _check_callable(function: Any) -> None:
+    if not callable(function):
+        raise ArgumentError(f"a branch is a function, not {function!r}",
+                            remedy="wrap it: lambda: value")
+
+
+def _results(
+    index: Tracer, functions: Sequence[Callable[..., Any]], operands: Any, names: list[str]
+) -> Any:
+    branches = Branches(index.value, names)
+    for function in functions:
+        branches.trace(partial(_single, function, operands))
+    (result,) = branches.merge(("result",))
+    return result
+
+
+def _single(function: Callable[..., Any], operands: Any) -> tuple[Any]:
+    return (function(*operands),)
+
+
+@dataclass
+class _Traced:
+    """A branch: its region and what it gave, a tuple of pytrees."""
+
+    name: str
+    region: Region
+    given: tuple[Any, ...]
+
+
+class Branches:
+    """Branches under way: trace them all, then merge what they give."""
+
+    def __init__(self, index: Value, names: Sequence[str], *, shares: bool = False) -> None:
+        self.index = index
+        self.names = list(names)
+        #: whether what all branches leave as it was stays the same array
+        self.shares = shares
+        self.traced: list[_Traced] = []
+
+    def trace(self, function: Callable[[], tuple[Any, ...]]) -> None:
+        """Trace the next branch."""
+        name = self.names[len(self.traced)]
+        region = Region(name.replace(" ", "_"))
+        with region.active():
+            given = function()
+        self.traced.append(_Traced(name, region, given))
+
+    def merge(self, names: Sequence[str]) -> tuple[Any, ...]:
+        """What the branches give, by ``names``, as values of the trace under way.
+
+        Raises BranchError.
+        """
+        merged = [
+            self._variable(name, [one.given[k] for one in self.traced])
+            for k, name in enumerate(names)
+        ]
+        cells = self._cells()
+        traced = [m for variable in merged for m in variable.leaves if isinstance(m, _Merged)]
+        parts: list[Ends] = []
+        for k, one in enumerate(self.traced):
+            with one.region.active():
+                outputs = [to_value(m.of[k], m.type.dtype, m.type.shape) for m in traced]
+                outputs += [whole(cell).value for cell in cells]
+            parts.append((one.region, [], outputs))
+        graphs, captures = close(parts)
+        results: list[Value] = []
+        if traced or cells or any(graph.effects for graph in graphs):
+            results = ops.branch(self.index, graphs, captures)
+        for m, value in zip(traced, results, strict=False):
+            m.result = fresh(value, weak=m.type.weak, is_scalar=m.scalar)
+        written_back(cells, results[len(traced) :])
+        if self.shares:
+            for m in traced:
+                assert m.result is not None
+                lend(m.result, m.of, m.name)
+        return tuple(variable.rebuilt() for variable in merged)
+
+    def _cells(self) -> list[Cell]:
+        """The cells that a branch wrote; every branch is made to give their values."""
+        cells: dict[int, Cell] = {}
+        for one in self.traced:
+            for cell in one.region.cells:
+                cells.setdefault(id(cell), cell)
+        for one in self.traced:
+            own = {id(cell) for cell in one.region.cells}
+            with one.region.active():
+                for cell in cells.values():
+                    if id(cell) not in own:
+                        one.region.adopt(cell)
+        return list(cells.values())
+
+    def _variable(self, name: str, given: Sequence[Any]) -> _Variable:
+        if any(isinstance(value, Undefined) or is_doubtful(value) for value in given):
+            value = given[0]
+            if not all(value is other for other in given):
+                value = Undefined(f"`{name}` has a value in some branches only")
+            return _Variable([value], LEAF)
+        flat = [flatten(value) for value in given]
+        tree = flat[0][1]
+        for k, (_, other) in enumerate(flat):
+            if other != tree:
+                raise self._different(name, 0, k, structure_of(tree), structure_of(other))
+        columns = zip(paths(tree, name), *(leaves for leaves, _ in flat), strict=True)
+        return _Variable([self._leaf(path, leaves) for path, *leaves in columns], tree)
+
+    def _leaf(self, name: str, leaves: list[Any]) -> Any:
+        first = leaves[0]
+        if not all(map(is_number, leaves)):
+            for k, leaf in enumerate(leaves):
+                if not same_static(first, leaf):
+                    raise self._different(name, 0, k, _shown(first), _shown(leaf), leaf)
+            return first
+        if self.shares and all(_is_same(first, leaf, self.traced) for leaf in leaves):
+            return first
+        type_, scalar = as_tracer(first).type, is_scalar(first)
+        for k, leaf in enumerate(leaves):
+            other = as_tracer(leaf).type
+            dtype = promote(type_, other)
+            strong = [t.dtype for t in (type_, other) if not t.weak]
+            if type_.shape != other.shape or any(dtype != d for d in strong):
+                raise self._different(name, 0, k, described(type_), described(other), leaf)
+            type_ = TensorType(dtype, type_.shape, type_.weak and other.weak)
+            scalar = scalar and is_scalar(leaf)
+        return _Merged(name, leaves, type_, scalar)
+
+    def _different(
+        self, name: str, i: int, k: int, was: str, now: str, leaf: Any = None
+    ) -> BranchError:
+        return BranchError(
+            f"`{name}` is {was} in the branch `{self.names[i]}` and {now} in "
+            f"`{self.names[k]}`",
+            where=line_of(leaf), types=[was, now],
+            remedy=f"give `{name}` one structure, dtype and shape in all branches "
+            "(np.zeros, astype, np.broadcast_to)",
+        )
+
+
+@dataclass
+class _Merged:
+    """A leaf that differs from branch to branch."""
+
+    name: str
+    of: list[Any]
+    type: TensorType
+    scalar: bool
+    result: Tracer | None = None
+
+
+@dataclass
+class _Variable:
+    leaves: list[Any]
+    tree: TreeDef
+
+    def rebuilt(self) -> Any:
+        return unflatten(self.tree, [
+            leaf.result if isinstance(leaf, _Merged) else leaf for leaf in self.leaves
+        ])
+
+
+def _is_same(first: Any, leaf: Any, traced: Sequence[_Traced]) -> bool:
+    """Whether two leaves are one number, or one view of storage outside the branches."""
+    if isinstance(first, Tracer) and isinstance(leaf, Tracer):
+        own = any(first.cell.trace is one.region for one in traced)
+        same = first.cell is leaf.cell and first.path == leaf.path and first.shape == leaf.shape
+        return same and not own
+    if isinstance(first, Tracer) or isinstance(leaf, Tracer):
+        return False
+    return first is leaf or (
+        type(first) in (bool, int, float) and type(first) is type(leaf)
+        and repr(first) == repr(leaf)
+    )
+
+
+def _shown(leaf: Any) -> str:
+    return described(as_tracer(leaf).type) if is_number(leaf) else repr(leaf)
+
