@@ -23,6 +23,7 @@ from gradc.codegen.region.stages import all_stages
 from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
+from gradc.ir.ops.random import WRONG, ParameterError
 
 #: flops of a call, about ten microseconds, from which other threads may run beside it
 RELEASE_GIL = 100_000
@@ -111,7 +112,10 @@ class Kernel:
         return Code(object_code, tuple(module.externals), shared(constants, source), prints, {})
 
     def __call__(self, arrays: Sequence[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """Run on arrays. Raises IndexError for an index out of bounds."""
+        """Run on arrays.
+
+        Raises IndexError for an index out of bounds, ParameterError for impossible random numbers.
+        """
         _, call = self._loaded
         given = []
         for array, type_ in zip(arrays, self.graph.input_types, strict=True):
@@ -148,6 +152,8 @@ class Failure(NamedTuple):
             assert self.node is not None
             most = self.node.attrs["limit"]
             return RuntimeError(f"a while loop ran more than {most} times (its max_trips)")
+        if self.node is not None and self.node.op.name in WRONG:
+            return ParameterError(WRONG[self.node.op.name])
         return IndexError("an index is out of bounds")
 
 

@@ -8,7 +8,7 @@ would otherwise be a view, an input or a constant.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from gradc.codegen import irregular
 from gradc.codegen.access import is_view
@@ -90,7 +90,7 @@ def prepare(graph: Graph, stays: Callable[[int, int], bool] | None = None) -> Gr
             copies[value.id] = ops.copy(value)
         return copies[value.id]
 
-    for node in graph.nodes:
+    for node in _in_order(graph):
         with builder.marked(node.role, node.locs):
             if node.op.name == "input":
                 values[node.id] = builder.input(node.attrs["name"], node.type)
@@ -144,6 +144,22 @@ def prepare(graph: Graph, stays: Callable[[int, int], bool] | None = None) -> Gr
 def in_memory_as(type_: TensorType) -> bool:
     """Whether values of the type lie in memory in a region, rather than in a register."""
     return type_.rank > 0 and UNKNOWN not in type_.shape
+
+
+def _in_order(graph: Graph) -> Sequence[Node]:
+    """The nodes in an order that can run: random numbers, and what they need, before the rest.
+
+    They are made by themselves, in memory, mostly of a key alone: between the nodes that
+    use them they would cut in two what runs in one loop.
+    """
+    if all(node.op.family != "random" for node in graph.nodes):
+        return graph.nodes
+    first: set[int] = set()
+    for node in reversed(graph.nodes):
+        if node.op.family == "random" or node.id in first:
+            first.update((node.id, *node.operands))
+    first.update(graph.inputs)
+    return sorted(graph.nodes, key=lambda node: (node.op.name != "input", node.id not in first))
 
 
 def _unshaped(value: Value) -> Value:

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from gradc import optim
+from gradc import optim, random
 from gradc.check import GradientCheckError, check_grads
 from gradc.compile import Compiled, compile
 from gradc.config import config, get_num_threads, set_num_threads
@@ -41,6 +41,7 @@ __all__ = [
     "grad",
     "jvp",
     "optim",
+    "random",
     "range",
     "scan",
     "set_num_threads",

@@ -147,7 +147,7 @@ def random(original: Any, args: Args, kwargs: Kwargs) -> Any:
     raise RandomError(
         f"{module}.{getattr(original, '__name__', 'function')} was called while tracing: its "
         "numbers would be frozen into the compiled code",
-        remedy="draw the numbers outside and pass them as an argument",
+        remedy="gradc.random, or draw the numbers outside and pass them as an argument",
     )
 
 

@@ -14,9 +14,10 @@ import numpy as np
 from gradc import quickkey
 from gradc.collector import AT_REST
 from gradc.config import settings
-from gradc.errors import IndexingError
+from gradc.errors import of_a_run
 from gradc.ir import interp
 from gradc.ir.graph import Graph
+from gradc.ir.ops.random import ParameterError
 from gradc.ir.types import TensorType
 from gradc.leaves import static_value
 from gradc.lowering import Function, Lowered, lower
@@ -83,8 +84,8 @@ class Specialization:
         ]
         try:
             outputs = interp.run(self.optimized, inputs)
-        except IndexError as error:
-            raise IndexingError(str(error)) from None
+        except (IndexError, ParameterError) as error:
+            raise of_a_run(error) from None
         return finished(self.lowered, [np.array(out) for out in outputs])
 
 

@@ -162,3 +162,18 @@ def from_numpy(error: Exception, types: Iterable[Any] = (), remedy: str = "") ->
     if isinstance(error, TypeError):
         return DTypeError(text, types=types, remedy=remedy)
     return ShapeError(text, types=types, remedy=remedy)
+
+
+def of_a_run(
+    error: Exception, where: Loc | None = None, types: Iterable[Any] = ()
+) -> Exception:
+    """The gradc error for one that the compiled code, or the interpreter, ended with.
+
+    An index was out of bounds, or the parameters of random numbers were none.
+    """
+    if isinstance(error, GradcError):
+        return error
+    if isinstance(error, IndexError):
+        remedy = "check the indices against the shape of the array" if where else ""
+        return IndexingError(str(error), where=where, types=types, remedy=remedy)
+    return OptionError(str(error), where=where, types=types)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from gradc.collector import AT_REST
-from gradc.errors import GradcError, IndexingError
+from gradc.errors import of_a_run
 from gradc.fingerprint import key
 from gradc.ir.graph import Graph
+from gradc.ir.ops.random import ParameterError
 from gradc.ir.types import TensorType
 from gradc.lowering import Lowered
 from gradc.tree import TreeDef, unflatten
@@ -140,8 +141,8 @@ class Native:
         arrays = [contiguous(x, t.dtype) for x, t in zip(arguments, self.types, strict=True)]
         try:
             outputs = self.kernel(arrays)
-        except IndexError as error:
-            raise IndexingError(str(error)) from None
+        except (IndexError, ParameterError) as error:
+            raise of_a_run(error) from None
         return finished(self.lowered, outputs)
 
     def _failed(self, status: int, arguments: tuple[Any, ...]) -> Any:
@@ -181,12 +182,9 @@ def error_of(failed: Failure) -> BaseException:
     """The exception for a kernel that failed, with the line of the user's program."""
     error = failed.error()
     node = failed.node
-    if isinstance(error, GradcError) or not isinstance(error, IndexError) or node is None:
-        return error
-    return IndexingError(
-        str(error), where=node.locs[-1] if node.locs else None, types=[node.type],
-        remedy="check the indices against the shape of the array",
-    )
+    if isinstance(error, (IndexError, ParameterError)) and node is not None:
+        return of_a_run(error, node.locs[-1] if node.locs else None, [node.type])
+    return error
 
 
 def kind_of(key: Hashable) -> Kind:

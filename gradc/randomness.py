@@ -72,5 +72,5 @@ class Watch:
                     f"a {type(generator).__name__} was drawn from while tracing: its numbers "
                     "would be frozen into the compiled code",
                     where=where,
-                    remedy="draw the numbers outside and pass them as an argument",
+                    remedy="gradc.random, or draw the numbers outside and pass them as an argument",
                 )

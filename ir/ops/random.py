@@ -22,6 +22,10 @@ U64 = np.dtype(np.uint64)
 KEY = TensorType(U64, (2,))
 
 
+class ParameterError(ValueError):
+    """Parameters of random numbers, known only when the program runs, that are none."""
+
+
 def _generator(key: Any) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=np.array(key, np.uint64)))
 
@@ -77,6 +81,8 @@ def _integers_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
 
 
 def _integers_numpy(key: Any, low: Any, last: Any, shape: tuple[int, ...]) -> Any:
+    if low > last:
+        raise ParameterError(WRONG["random_integers"])
     generator = _generator(key)
     return generator.integers(int(low), int(last), shape, low.dtype.type, endpoint=True)
 
@@ -107,9 +113,9 @@ def _weighted_numpy(key: Any, p: Any, size: int, replace: bool) -> Any:
     # NumPy takes weights that sum to one to 1e-8, which traced ones need not do.
     total = p.sum()
     if not (p >= 0).all() or not 0 < total < math.inf:
-        raise ValueError(WRONG["random_weighted"])
+        raise ParameterError(WRONG["random_weighted"])
     if not replace and np.count_nonzero(p) < size:
-        raise ValueError(WRONG["random_weighted"])
+        raise ParameterError(WRONG["random_weighted"])
     generator, weights = _generator(key), p.copy()
     found = np.empty(0, np.int64)
     while found.size < size:

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 
 from gradc.codegen import jit
+from gradc.codegen.irregular import random
 from gradc.codegen.targets import NAMED, Target, host
+from gradc.ir.ops import REGISTRY
+from gradc.ir.text import dump, equal, parse
 from gradc.ir.types import SHORT
 from tests.codegen.test_irregular import NARROW, PROTOTYPE, Case, call, check, module
+from tests.sampling import graph_of
 
 KEYS = [np.array(k, np.uint64) for k in ((0, 0), (1, 2), (2**64 - 1, 2**63), (12345, 0))]
 SHAPES: list[tuple[int, ...]] = [
@@ -101,6 +105,13 @@ def test_keys_of_seeds() -> None:
         np.testing.assert_array_equal(case.expected(), state["key"])
         assert not state["counter"].any()
     check(cases, host())
+
+
+@pytest.mark.parametrize("op", sorted(random.OPS))
+def test_text(op: str) -> None:
+    for sample in REGISTRY[op].samples:
+        graph = graph_of(REGISTRY[op], sample, np.dtype("int32"))
+        assert equal(parse(dump(graph)), graph)
 
 
 def test_impossible_parameters() -> None:

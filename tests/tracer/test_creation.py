@@ -209,7 +209,7 @@ def test_random_numbers_are_refused(draw: Callable[[], Any]) -> None:
     with pytest.raises(RandomError, match="would be frozen into the compiled code") as info:
         interpreted(lambda x: x + draw(), np.ones(3))
     assert "np.random." in str(info.value)
-    assert "draw the numbers outside and pass them" in str(info.value)
+    assert "Try: gradc.random, or draw the numbers outside" in str(info.value)
     assert isinstance(info.value, TypeError)
 
 
