@@ -272,3 +272,72 @@ def test_numpys_own_generators_are_pointed_here() -> None:
         gradc.compile(lambda x: x + rng.normal(size=3))(np.zeros(3))
     with pytest.raises(RandomError, match="gradc.random"):
         gradc.compile(lambda x: x + np.random.normal(size=3))(np.zeros(3))
+
+
+def test_in_native_loops(jit: bool) -> None:
+    def walk(x: Any, key: Any) -> Any:
+        def step(i: Any, state: Any) -> Any:
+            x, key = state
+            first, second = gradc.random.split(key)
+            folded = gradc.random.fold_in(first, i)
+            n = gradc.random.integers(folded, (), 0, 5)
+            x = x + gradc.random.normal(first, x.shape) * gradc.random.uniform(folded)
+            x = x[gradc.random.permutation(folded, 5)] + n
+            return x + gradc.random.choice(first, 9, 5, p=np.full(9, 1 / 9)), second
+
+        return gradc.fori_loop(0, 20, step, (x, key))
+
+    start = np.linspace(0.0, 1.0, 5)
+    expected, last = start, KEY
+    for i in range(20):
+        first, second = gradc.random.split(last)
+        folded = gradc.random.fold_in(first, i)
+        g = generator(folded)
+        expected = expected + generator(first).standard_normal(5) * generator(folded).random()
+        expected = expected[generator(folded).permutation(5)] + g.integers(0, 5)
+        expected = expected + generator(first).choice(9, 5, p=np.full(9, 1 / 9))
+        last = second
+    got, key = gradc.compile(walk)(start, KEY)
+    same(got, expected)
+    same(key, last)
+
+
+def test_through_loops_and_their_adjoints(jit: bool) -> None:
+    def end(scale: Any, key: Any) -> Any:
+        def step(x: Any, i: Any) -> Any:
+            noise = gradc.random.normal(gradc.random.fold_in(key, i), (3,), scale=scale)
+            return np.tanh(x + noise), x
+
+        x, path = gradc.scan(step, np.zeros(3), np.arange(7))
+        return np.sum(x) + np.sum(path**2)
+
+    gradc.check_grads(lambda scale: end(scale, KEY), (0.7,), order=2)
+
+
+def test_while_something_is_drawn(jit: bool) -> None:
+    """Throws of a die until a six."""
+
+    def throws(key: Any) -> Any:
+        def throw(n: Any) -> Any:
+            return gradc.random.integers(gradc.random.fold_in(key, n), (), 1, 7)
+
+        return gradc.while_loop(lambda n: throw(n) != 6, lambda n: n + 1, 0)
+
+    compiled = gradc.compile(throws)
+    for seed in range(5):
+        key, n = gradc.random.key(seed), 0
+        while generator(gradc.random.fold_in(key, n)).integers(1, 7) != 6:
+            n += 1
+        assert compiled(key) == n
+
+
+def test_a_failure_in_a_loop(jit: bool) -> None:
+    @gradc.compile
+    def draw(key: Any, n: Any) -> Any:
+        return gradc.fori_loop(
+            0, 5, lambda i, x: x + gradc.random.integers(key, (), i, n[0]), 0
+        )
+
+    draw(KEY, np.array([5]))
+    with pytest.raises(OptionError, match="an empty range"):
+        draw(KEY, np.array([4]))
