@@ -135,6 +135,10 @@ class BlockLowering:
 
     # -- stages -------------------------------------------------------------------------------
 
+    def _at_home(self) -> set[int]:
+        """Values that the step stores, rather than copies of them."""
+        return {id_ for id_ in self.stored if self.home[id_] == self.index}
+
     def _local(self, group: Group) -> Group:
         return Group(self.blocks.local(group.domain), group.splits, group.members)
 
@@ -142,8 +146,8 @@ class BlockLowering:
         if not group.members:
             return []
         build = NestBuilder(
-            self.graph, self._local(group), self.reads, self.stored, self._memory, self._scratch,
-            self.number,
+            self.graph, self._local(group), self.reads, self._at_home(), self._memory,
+            self._scratch, self.number,
         )
         nest = build.nest()
         rank = len(self.blocks.extents)
@@ -201,7 +205,7 @@ class BlockLowering:
 
         tile = Buffer(f"tile{node.id}", "register", node.type.dtype, node.type.size)
         build = NestBuilder(
-            self.graph, self._local(step.epilogue), self.reads, self.stored, memory,
+            self.graph, self._local(step.epilogue), self.reads, self._at_home(), memory,
             self._scratch, self.number, ROWS,
         )
         held = self._memory(node.id) if node.id in self.stored else None

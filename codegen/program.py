@@ -163,6 +163,11 @@ class Lowering(Sharing):
         # What an alias inside the same group reads was kept out of it by the scheduler.
         return stored
 
+    def _at_home(self, index: int) -> set[int]:
+        """Values that a step stores: of copies made elsewhere the memory may be another's."""
+        ids = {node.id for node in self.steps[index].nodes} & self.stored
+        return {id_ for id_ in ids if self.scheduler.home[id_] == index}
+
     def _accumulated(self, step: Group | Single, id_: int) -> bool:
         """Whether a value is a reduction over outer loops, which lies in memory."""
         group = step if isinstance(step, Group) else step.epilogue
@@ -293,7 +298,7 @@ class Lowering(Sharing):
                 return []
             reads = self.scheduler.accesses
             build = NestBuilder(
-                self.graph, step, reads, self.stored, self.memory, scratch, self.number,
+                self.graph, step, reads, self._at_home(index), self.memory, scratch, self.number,
                 l2=self.target.l2,
             )
             nest = build.build()
@@ -341,7 +346,7 @@ class Lowering(Sharing):
             return tile if id_ == node.id else self.memory(id_)
 
         tile = Buffer(f"{self.prefix}tile{node.id}", "register", node.type.dtype, node.type.size)
-        reads, stored = self.scheduler.accesses, self.stored
+        reads, stored = self.scheduler.accesses, self._at_home(index)
         build = NestBuilder(
             self.graph, step.epilogue, reads, stored, memory, scratch, self.number, ROWS
         )

@@ -62,6 +62,11 @@ def test_rows_side_by_side_keep_what_is_theirs() -> None:
     compare(168998842)
 
 
+def test_copies_computed_again_are_not_stored() -> None:
+    """Nor into memory that has become another's since."""
+    compare(690640832, replace(host(), l2=1 << 14))
+
+
 @pytest.mark.parametrize("width", [16, 32])
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=SEEDS)
