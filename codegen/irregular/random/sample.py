@@ -156,6 +156,8 @@ def _search(b: Builder, n: int, sums: Val, u: Val) -> Val:
     while left > 0:
         half = (left + 1) // 2
         middle = b.load(b.gep(sums, "double", b.add(at, b.i64(half - 1))), "double", 8)
-        at = b.select(b.fcmp("ole", middle, u), b.add(at, b.i64(half)), at)
+        beyond, after = b.fcmp("ole", middle, u), b.add(at, b.i64(half))
+        # as a branch it would be mispredicted every other time
+        at = b.op("i64", f"select {beyond}, {after}, {at}, !unpredictable !{{}}")
         left = left // 2
     return at
