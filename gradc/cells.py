@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from gradc.ir.types import Shape
 
 if TYPE_CHECKING:
     from gradc.context import Context
+    from gradc.picks import Pick
 
 Array = np.ndarray[Any, Any]
 
@@ -154,7 +155,7 @@ class Broadcast:
         return np.broadcast_to(a, self.shape)
 
 
-Step = Slice | Reshape | Transpose | Broadcast
+Step = Union[Slice, Reshape, Transpose, Broadcast, "Pick"]
 Path = tuple[Step, ...]
 
 
@@ -167,8 +168,9 @@ def follow(path: Sequence[Step], base: Value) -> Value:
 
 def write_back(path: Sequence[Step], base: Value, new: Value) -> Value:
     """The value of the cell after ``new`` has been written into the view."""
-    # Only what lies above the innermost slice keeps elements that are not overwritten.
-    innermost = max((k for k, step in enumerate(path) if isinstance(step, Slice)), default=-1)
+    # Only what lies above the innermost slice or pick keeps elements that are not overwritten.
+    whole = (Reshape, Transpose, Broadcast)
+    innermost = max((k for k, step in enumerate(path) if not isinstance(step, whole)), default=-1)
     values, shapes = [base], [base.shape]
     for k, step in enumerate(path):
         shapes.append(step.shape_after(shapes[-1]))

@@ -17,7 +17,9 @@ from gradc.cells import (
     Cell,
     Path,
     Reshape,
+    Slice,
     Step,
+    Transpose,
     constant_value,
     follow,
     reshape_is_view,
@@ -36,6 +38,9 @@ from gradc.methods import Methods
 from gradc.operators import Operators
 
 Array = np.ndarray[Any, Any]
+
+#: steps to a view whose place is known while tracing
+_KNOWN = (Slice, Reshape, Transpose, Broadcast)
 
 
 class Tracer(Conversions, Operators, Methods):
@@ -115,7 +120,14 @@ class Tracer(Conversions, Operators, Methods):
     @property
     def is_constant(self) -> bool:
         """Whether the value is known while tracing."""
-        return self.cell.array is not None
+        return self.cell.array is not None and self._first_pick() == len(self.path)
+
+    def _first_pick(self) -> int:
+        """The number of steps to a view before one whose place is traced."""
+        for k, step in enumerate(self.path):
+            if not isinstance(step, _KNOWN):
+                return k
+        return len(self.path)
 
     @property
     def value(self) -> Value:
@@ -135,17 +147,35 @@ class Tracer(Conversions, Operators, Methods):
             self._check_doubt()
         if self._memo and self._memo[0] is context and self._memo[1] == cell.version:
             return self._memo[2]
-        if cell.array is not None:
+        if self.is_constant:
             value = constant_value(context.builder, self.array())
+        elif cell.array is not None:
+            value = follow(self.path, constant_value(context.builder, cell.array))
         elif cell.trace is context:
             assert cell.value is not None
             value = follow(self.path, cell.value)
         elif cell.trace in contexts():
-            value = context.capture(self)
+            value = self._captured(context)
         else:
             raise _leaked(self)
         self._memo = (context, cell.version, value)
         return value
+
+    def _captured(self, context: Context) -> Value:
+        """The value in a trace inside the one that the storage belongs to."""
+        stack = contexts()
+        assert self.cell.trace is not None
+        owner = stack.index(self.cell.trace)
+        places = [t.cell.trace for s in self.path if not isinstance(s, _KNOWN) for t in s.tracers]
+        if all(trace not in stack[owner + 1 :] for trace in places):
+            return context.capture(self)
+        # A place that is known only further inside: there the view is taken.
+        known = self._first_pick()
+        shape = self._cell_shape()
+        for step in self.path[:known]:
+            shape = step.shape_after(shape)
+        base = Tracer(self.cell, shape, self.dtype, self.path[:known])
+        return follow(self.path[known:], base.value_in(context))
 
     def array(self) -> Array:
         """The constant, as a view of the cell's array."""
@@ -159,7 +189,7 @@ class Tracer(Conversions, Operators, Methods):
 
     def snapshot(self) -> Tracer:
         """A Tracer of the value as it is now, in storage of its own."""
-        if self.cell.array is not None:
+        if self.is_constant:
             return constant(self.array().copy(), self.cell.trace)
         if self.cell.trace is None or self.cell.trace not in contexts():
             raise _leaked(self)
@@ -228,7 +258,7 @@ class Tracer(Conversions, Operators, Methods):
                 remedy="copy it first (w = np.array(w)) and return the copy",
             )
         if isinstance(new, np.ndarray):
-            if cell.array is not None:
+            if self.is_constant:
                 self.array()[...] = new
                 cell.version += 1
                 return

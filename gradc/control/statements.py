@@ -224,7 +224,7 @@ def _is_known(test: Callable[[State], Any], state: State) -> bool:
 def _is_python(function: Callable[[], Any], state: State) -> bool:
     """Whether an iteration computes nothing but what is known while tracing."""
     leaves = flatten(state)[0]
-    if any(is_traced(leaf) for leaf in leaves):
+    if not leaves or any(is_traced(leaf) for leaf in leaves):
         return False
     failures = [(context, context.failure) for context in contexts()]
     containers = Containers(function)

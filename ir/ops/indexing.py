@@ -1,6 +1,7 @@
 """Indexed reads and writes: k integer arrays index the first k axes.
 
-Negative indices count from the end; an index out of bounds is an IndexError when it runs.
+Negative indices count from the end; an index out of bounds is an IndexError when it runs. A
+``scatter_set`` with ``unique=True`` names no element twice, so that no write undoes another.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _scatter_add_numpy(x: Any, u: Any, *indices: Any) -> Any:
     return out
 
 
-def _scatter_set_numpy(x: Any, u: Any, *indices: Any) -> Any:
+def _scatter_set_numpy(x: Any, u: Any, *indices: Any, unique: bool = False) -> Any:
     # The last write to an element wins: NumPy does so in practice, gradc promises it.
     out = np.array(x)
     flat = [np.broadcast_to(i, indices[0].shape).reshape(-1) for i in indices]
@@ -100,7 +101,7 @@ def _set_jvp(xs: Sequence[Value], out: Value, attrs: Attrs, tangents: Any) -> Va
     if tangents[0] is None and tangents[1] is None:
         return None
     dx, du = (_zeros(v) if t is None else t for v, t in zip((x, u), tangents[:2], strict=True))
-    return scatter_set(dx, du, *indices)
+    return scatter_set(dx, du, *indices, **attrs)
 
 
 def _set_vjp(
@@ -114,9 +115,9 @@ def _set_vjp(
         du = None  # read before it is overwritten
         if needed[1]:
             du = gather(ct, *indices)
-            if indices[0].type.size > 1:
+            if indices[0].type.size > 1 and not attrs.get("unique"):
                 du = ops.where(_winners(x, u, indices), du, _zeros(u))
-        dx = scatter_set(ct, _zeros(u), *indices) if needed[0] else None
+        dx = scatter_set(ct, _zeros(u), *indices, **attrs) if needed[0] else None
         return [dx, du, *(None for _ in indices)]
 
     return cotangent.mixed(transposed)
