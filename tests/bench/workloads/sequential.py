@@ -12,7 +12,7 @@ import numpy as np
 from workloads.workload import CALL, Array, Loss, Workload
 
 GRID, SWEEPS = 40, 4
-STEPS, WIDTH, LONG = 1000, 10, 10_000
+STEPS, WIDTH, LONG, STEP = 1000, 10, 10_000, 0.01
 
 
 def seidel(xp: Any) -> Loss:
@@ -197,20 +197,26 @@ def decay_by_hand(y: Array, k: Array, h: Array) -> Any:
 
 
 def recurrence(xp: Any) -> Loss:
-    """A small recurrent network over a long time."""
+    """A small recurrent network over a long time, residual, so that no gradient vanishes."""
 
     def loss(h: Any, w: Any, b: Any) -> Any:
         for _ in range(LONG):
-            h = xp.tanh(w @ h + b)
+            h = h + STEP * xp.tanh(w @ h + b)
         return xp.sum(h * h)
 
     return loss
 
 
+def _turning(rng: np.random.Generator) -> Array:
+    """A matrix that turns its states about."""
+    w: Array = rng.normal(size=(WIDTH, WIDTH))
+    return (w - w.T) / 2
+
+
 def recurrence_jax(jax: Any) -> Loss:
     def loss(h: Any, w: Any, b: Any) -> Any:
         def step(h: Any, _: Any) -> Any:
-            return jax.numpy.tanh(w @ h + b), None
+            return h + STEP * jax.numpy.tanh(w @ h + b), None
 
         h, _ = jax.lax.scan(step, h, None, length=LONG)
         return jax.numpy.sum(h * h)
@@ -221,14 +227,14 @@ def recurrence_jax(jax: Any) -> Loss:
 def recurrence_by_hand(h: Array, w: Array, b: Array) -> Any:
     states = [h]
     for _ in range(LONG):
-        h = np.tanh(w @ h + b)
+        h = h + STEP * np.tanh(w @ h + b)
         states.append(h)
     ct, cw, cb = 2 * h, np.zeros_like(w), np.zeros_like(b)
     for n in reversed(range(LONG)):
-        d = ct * (1 - states[n + 1] ** 2)
+        d = STEP * ct * (1 - np.tanh(w @ states[n] + b) ** 2)
         cw += np.outer(d, states[n])
         cb += d
-        ct = w.T @ d
+        ct = ct + w.T @ d
     return np.sum(h * h), [ct, cw, cb]
 
 
@@ -249,8 +255,7 @@ WORKLOADS = (
     ),
     Workload(
         f"recurrence {WIDTH} x{LONG}", recurrence, recurrence_by_hand,
-        lambda rng: ([rng.normal(size=WIDTH), rng.normal(size=(WIDTH, WIDTH)) * 0.4,
-                      rng.normal(size=WIDTH) * 0.1], []),
+        lambda rng: ([rng.normal(size=WIDTH), _turning(rng), rng.normal(size=WIDTH) * 0.1], []),
         LONG * (6 * WIDTH * WIDTH + (CALL + 6) * WIDTH), LONG * 2 * WIDTH, dtypes=("float64",),
         jax=recurrence_jax, systems=("gradc", "numpy", "jax", "torch", "autograd"),
     ),
