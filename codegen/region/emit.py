@@ -31,7 +31,7 @@ from gradc.codegen.region.stages import (
     View,
 )
 from gradc.codegen.scalars import Lane, VectorScalar, memory_type
-from gradc.codegen.statements import Affine, Buffer
+from gradc.codegen.statements import Affine, Buffer, Compute, Literal
 from gradc.ir.types import I64
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Region:
         """Emit one stage at the builder's position."""
         match stage:
             case Straight(statements):
-                self._straight(statements)
+                self.straight(statements)
             case Loop():
                 _Loop(self, stage).emit()
             case Branch():
@@ -103,26 +103,31 @@ class Region:
 
     # -- straight code -------------------------------------------------------------------------
 
-    def _straight(self, statements: Sequence[Any]) -> None:
+    def straight(self, statements: Sequence[Any]) -> None:
+        """Emit scalar statements."""
         emit = self.statements()
         for s in statements:
             match s:
                 case Element(value, address):
-                    at = self._address(address)
+                    at = self.address(address)
                     dtype = address.buffer.dtype
                     self.values[value] = emit.element(at, self.b.i64(0), dtype)
-                case Update(address, value, add):
+                case Update(address, value, add, old, new):
                     lane, dtype = self.values[value], address.buffer.dtype
-                    at = self._address(address)
+                    at = self.address(address)
                     if add:
-                        lane = emit.s.add(emit.element(at, self.b.i64(0), dtype), lane)
+                        was = emit.element(at, self.b.i64(0), dtype) if old is None else (
+                            self.values[old])
+                        lane = emit.s.add(was, lane)
+                    if new is not None:
+                        self.values[new] = lane
                     self.b.store(emit.to_memory(lane), at, dtype.itemsize)
                 case View(view, address):
-                    self.function.pointers[view.name] = self._address(address)
+                    self.function.pointers[view.name] = self.address(address)
                 case _:
                     emit.run(s)
 
-    def _address(self, a: Address) -> Val:
+    def address(self, a: Address) -> Val:
         """The address of an element, checked where nothing is known about an index."""
         b = self.b
         total: Val | None = None
@@ -166,7 +171,8 @@ class _Loop:
         self.bases = {row: self.function.pointer(row.of) for row in (*loop.reads, *loop.writes)
                       if isinstance(row.of, Buffer)}
         trips = self._trips()
-        head = _Head(b, [b.i64(0), *starts])
+        handed = self._ahead(trips)
+        head = _Head(b, [b.i64(0), *starts, *(lane.val for lane in handed)])
         self._enter(head, body, test)
         if test is not None:
             assert loop.test is not None
@@ -190,6 +196,7 @@ class _Loop:
         self._end(body, index)
         after = [body.scalar(c.next).val for c in loop.scalars]
         after += [self.function.pointer(slot.next) for slot in loop.slots]
+        after += [body.scalar(f.next).val for f in loop.forwards]
         head.close([b.add(head.phis[0], b.i64(1)), *after])
         self._leave(head)
 
@@ -205,8 +212,32 @@ class _Loop:
             if test is not None:
                 test.values[c.in_test] = Lane(phi, c.dtype)
         pointers = head.phis[1 + len(scalars) :]
-        for slot, phi in zip(self.loop.slots, pointers, strict=True):
+        for slot, phi in zip(self.loop.slots, pointers, strict=False):
             self.function.pointers[slot.view.name] = phi
+        for forward, phi in zip(self.loop.forwards, pointers[len(self.loop.slots) :], strict=True):
+            body.values[forward.value] = Lane(phi, forward.next.dtype)
+
+    def _ahead(self, trips: Val) -> list[Lane]:
+        """What the first iteration would find handed on: read before it."""
+        loop = self.loop
+        if not loop.forwards:
+            return []
+        ahead = self.outer.inner(loop.body.given)
+        first = self.b.sub(trips, self.b.i64(1)) if loop.reverse else self.b.i64(0)
+        ahead.values[loop.index] = Lane(first, I64)
+        integers = (Literal, Compute)
+        needed = {i for f in loop.forwards for i in f.address.indices}
+        wanted = []
+        for s in reversed(loop.ahead):
+            if isinstance(s, integers) and s.value in needed:
+                wanted.append(s)
+                needed.update(s.operands if isinstance(s, Compute) else ())
+        ahead.straight(wanted[::-1])
+        emit = ahead.statements()
+        return [
+            emit.element(ahead.address(f.address), self.b.i64(0), f.next.dtype)
+            for f in loop.forwards
+        ]
 
     def _at(self, row: Row, index: Val) -> Val:
         """The address of an array's part for an iteration."""
@@ -241,7 +272,7 @@ class _Loop:
         pointers = head.phis[1 + len(loop.scalars) :]
         displaced = [
             (slot, b.icmp("ne", phi, self.function.pointer(slot.home)))
-            for slot, phi in zip(loop.slots, pointers, strict=True) if slot.home is not None
+            for slot, phi in zip(loop.slots, pointers, strict=False) if slot.home is not None
         ]
         for stages in ([(slot.away, c) for slot, c in displaced],
                        [(slot.back, c) for slot, c in displaced]):

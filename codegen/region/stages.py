@@ -99,14 +99,23 @@ class Element:
 
 @dataclass(frozen=True)
 class Update:
-    """A scalar written, or added, at scalar indices."""
+    """A scalar written, or added, at scalar indices.
+
+    ``old`` is the value there that is added to, if it is in a register, and ``new`` what the sum
+    is known as afterwards.
+    """
 
     address: Address
     value: int
     add: bool
+    old: int | None = None
+    new: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.address} {'+' * self.add}= v{self.value}"
+        known = "" if self.new is None else f"v{self.new} = "
+        if self.old is not None:
+            return f"{self.address} = {known}v{self.old} + v{self.value}"
+        return f"{known}{self.address} {'+' * self.add}= v{self.value}"
 
 
 @dataclass(frozen=True)
@@ -178,6 +187,22 @@ class Carried:
 
 
 @dataclass(frozen=True)
+class Forward:
+    """An element that is in a register when an iteration begins, as ``value``.
+
+    The first time it is read at ``address``; ``next`` is what this iteration writes where the next
+    one would read it.
+    """
+
+    value: int
+    address: Address
+    next: Register
+
+    def __str__(self) -> str:
+        return f"v{self.value} = {self.address}"
+
+
+@dataclass(frozen=True)
 class Slot:
     """Memory whose address changes from one iteration to the next: it is then that of ``next``.
 
@@ -244,6 +269,8 @@ class Loop:
     reads: tuple[Row, ...] = ()
     writes: tuple[Row, ...] = ()
     ran: Buffer | Register | None = None
+    forwards: tuple[Forward, ...] = ()
+    ahead: tuple[Any, ...] = ()  # the straight code in which the forwards' addresses are computed
 
     @property
     def flops(self) -> int:
@@ -262,6 +289,8 @@ class Loop:
             yield f"v{c.value} = {text(c.start)} : {SHORT[c.dtype]}"
         for slot in self.slots:
             yield f"{slot.view.name} = {slot.start.name}"
+        for forward in self.forwards:
+            yield f"{forward}   # of the first iteration"
         direction = ", from the last on" if self.reverse else ""
         if self.test is not None:
             at_most = f", at most {self.limit} times" if self.limit >= 0 else ""
@@ -279,6 +308,7 @@ class Loop:
             if row.view is None:
                 yield f"  {text(row.of).removesuffix('[0]')}[v{self.index}] = {row.value}"
         moved = [(f"v{c.value}", str(c.next)) for c in self.scalars]
+        moved += [(f"v{f.value}", str(f.next)) for f in self.forwards]
         moved += [(slot.view.name, slot.next.name) for slot in self.slots]
         if moved:
             yield f"  {', '.join(a for a, _ in moved)} = {', '.join(b for _, b in moved)}"
