@@ -13,7 +13,7 @@ import numpy as np
 
 from gradc.ir.graph import PRIMAL, Builder, Graph, Loc, Node, Role, Value
 from gradc.ir.ops import REGISTRY, const
-from gradc.ir.text import FLAGS, LITERAL, PLAIN_NAME, ParseError, read_literal, scalar
+from gradc.ir.text import DEFAULTS, LITERAL, PLAIN_NAME, ParseError, read_literal, scalar
 from gradc.ir.types import LONG, TensorType, parse_type
 
 _NAME = re.compile(rf"""(?:%\d+|{PLAIN_NAME.pattern}|"(?:\\.|[^"\\])*")'*""")
@@ -28,16 +28,19 @@ _LOC = re.compile(r"""([^\s,:#]+):(\d+)(?: in ("(?:\\.|[^"\\])*"|[^\s,]+))?""")
 
 
 class Reader:
-    """Reads one graph. Lines are read in order; constants are made where they are first used."""
+    """Reads one graph. Lines are read in order; constants are made where they are first used.
 
-    def __init__(self, text: str) -> None:
+    ``files`` are short names of files that stand further out.
+    """
+
+    def __init__(self, text: str, files: dict[str, str] | None = None) -> None:
         self.lines = text.splitlines()
         self.number = 0
         self.line = ""
         self.at = 0
         self.known: dict[str, Value] = {}
         self.derivative_of: list[tuple[int, str]] = []
-        self.sections: dict[str, dict[str, str]] = {"data": {}, "files": {}}
+        self.sections: dict[str, dict[str, str]] = {"data": {}, "files": files or {}}
         self.builder = Builder()
 
     def graph(self) -> Graph:
@@ -110,7 +113,7 @@ class Reader:
         """The graphs among the attributes of the node of this line."""
         attrs: dict[str, Any] = {}
         for key, many, lines in self.regions.get(self.number, ()):
-            graph = Reader("\n".join(lines)).graph()
+            graph = Reader("\n".join(lines), self.sections["files"]).graph()
             attrs[key] = (*attrs.get(key, ()), graph) if many else graph
         return attrs
 
@@ -190,7 +193,7 @@ class Reader:
                 operands.append(self._operand_named(self._token()[0]))
                 self._skip(",")
                 self._skip("")
-            attrs = dict.fromkeys(FLAGS.get(op.name, ()), False) | self._attrs()
+            attrs = DEFAULTS.get(op.name, {}) | self._attrs()
             attrs |= self._region_attrs()
         self._expect(":")
         type_ = parse_type(self._match(_TYPE, "a type")[0])

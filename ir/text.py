@@ -31,11 +31,15 @@ from typing import Any
 import numpy as np
 
 from gradc.ir.graph import PRIMAL, Graph, Loc, Node, Role
-from gradc.ir.types import LONG, SHORT, TensorType
+from gradc.ir.types import LONG, SHORT, UNKNOWN, TensorType
 
-#: flags that are not written when they are False
-FLAGS: dict[str, tuple[str, ...]] = {
-    "matmul": ("ta", "tb"), "cumsum": ("reverse",), "cumprod": ("reverse",),
+#: attributes that are not written when they have these values
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "matmul": {"ta": False, "tb": False},
+    "cumsum": {"reverse": False},
+    "cumprod": {"reverse": False},
+    "loop": {"reverse": False, "limit": UNKNOWN, "test": None, "xs": 0},
+    "call": {"fwd": None, "bwd": None},
 }
 #: arrays of at most so many characters are written where they stand
 INLINE = 48
@@ -45,10 +49,16 @@ RESERVED = re.compile(r"(?:nan|inf|true|false)(?:_\w+)?")
 ALIAS = re.compile(r"[^\s,:#]+")
 
 
-def dump(graph: Graph, *, brief: bool = False) -> str:
-    """The text of a graph. ``brief`` leaves out large constants and paths; it does not parse."""
+def dump(
+    graph: Graph, *, brief: bool = False, files: Mapping[str, str] | None = None
+) -> str:
+    """The text of a graph. ``brief`` leaves out large constants and paths; it does not parse.
+
+    ``files`` are the short names of files that stand further out, if the graph is a region.
+    """
     shown = names(graph)
-    files = _aliases(graph)
+    outermost = files is None
+    files = _aliases(graph) if files is None else files
     inputs = ", ".join(f"{shown[i]}: {graph.nodes[i].type}" for i in graph.inputs)
     outputs = ", ".join(shown[i] for i in graph.outputs)
     lines = [f"graph {quoted(graph.name)}({inputs}) -> ({outputs})"]
@@ -62,11 +72,11 @@ def dump(graph: Graph, *, brief: bool = False) -> str:
         rows.append((_equation(node, shown, data), str(node.type),
                      _comment(node, graph, shown, files)))
         if node.op.family == "control":
-            rows.extend(_regions(node, brief=brief))
+            rows.extend(_regions(node, files, brief=brief))
     lines += _aligned(rows)
     if data:
         lines += ["  -- data", *(f"  {line}" for line in data if not brief)]
-    if not brief and any(alias != path for path, alias in files.items()):
+    if outermost and not brief and any(alias != path for path, alias in files.items()):
         lines += ["  -- files", *(f"  {alias} = {json.dumps(path)}"
                                   for path, alias in files.items() if alias != path)]
     return "\n".join(lines) + "\n"
@@ -189,19 +199,19 @@ def _equation(node: Node, shown: Mapping[int, str], data: list[str]) -> str:
     if node.op.name == "const":
         return f"{head} {_array(node.attrs['value'], data)}{'~' if node.type.weak else ''}"
     operands = ", ".join(shown[i] for i in node.operands)
-    flags = FLAGS.get(node.op.name, ())
+    usual = DEFAULTS.get(node.op.name, {})
     below = {key for key, _ in node.regions}
     attrs = ", ".join(f"{key}={_attribute(value)}" for key, value in node.attrs.items()
-                      if not (key in flags and value is False) and key not in below)
+                      if key not in below and not (key in usual and value == usual[key]))
     return head + (f" {operands}" if operands else "") + (f" {{{attrs}}}" if attrs else "")
 
 
-def _regions(node: Node, *, brief: bool) -> list[str]:
+def _regions(node: Node, files: Mapping[str, str], *, brief: bool) -> list[str]:
     """The lines of the graphs among a node's attributes."""
     lines = []
     for k, (key, region) in enumerate(node.regions):
         many = isinstance(node.attrs[key], tuple)
-        first, *rest = dump(region, brief=brief).splitlines()
+        first, *rest = dump(region, brief=brief, files=files).splitlines()
         lines.append(f"    {key}{f'[{k}]' * many} = {first}")
         lines.extend(f"    {line}" for line in rest)
     return lines
@@ -247,13 +257,21 @@ def _aliases(graph: Graph) -> dict[str, str]:
     """A short name for each file: the end of its path, as long as it takes to be the only one."""
     out: dict[str, str] = {}
     taken: set[str] = set()
-    for path in dict.fromkeys(loc.file for node in graph.nodes for loc in node.locs):
+    for path in dict.fromkeys(_files(graph)):
         parts = PurePath(path).parts
         ends = ["/".join(parts[-k:]) for k in range(1, len(parts) + 1)]
         usable = [end for end in ends if ALIAS.fullmatch(end) and end not in taken]
         out[path] = usable[0] if usable else f"file{len(out)}"
         taken.add(out[path])
     return out
+
+
+def _files(graph: Graph) -> Iterator[str]:
+    """The files of a graph's lines and of those of its regions."""
+    for node in graph.nodes:
+        yield from (loc.file for loc in node.locs)
+        for _, region in node.regions:
+            yield from _files(region)
 
 
 def _aligned(rows: list[tuple[str, str, str] | str]) -> list[str]:
