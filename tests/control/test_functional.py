@@ -38,9 +38,10 @@ def test_the_index_is_a_python_int_to_promotion() -> None:
 
 def test_a_loop_is_one_loop_whatever_its_length() -> None:
     def f(n: int) -> str:
-        return text(lambda x: gradc.fori_loop(0, n, lambda i, y: np.sin(y) * x, x), X)
+        shown = text(lambda x: gradc.fori_loop(0, n, lambda i, y: np.sin(y) * x, x), X)
+        return " ".join(shown.replace(f"length={n}", "").split())
 
-    assert f(10).replace("10", "n") == f(10**6).replace("1000000", "n")
+    assert f(10) == f(10**6)
 
 
 def test_pytrees_as_carries() -> None:
