@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -124,6 +125,8 @@ class Externals:
             from gradc.codegen import threads
 
             return threads.address(self._compile or _compiled)
+        if name.startswith("PyMem_Raw"):
+            return ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0
         from gradc.codegen import blas
 
         return blas.address(name)

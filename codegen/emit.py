@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from gradc.codegen import callbacks, irregular, matmul
 from gradc.codegen.blockloop import emit_blocks
+from gradc.codegen.buffers import with_buffers
 from gradc.codegen.chunks import statements
 from gradc.codegen.llvm import Builder, Module, Val
 from gradc.codegen.loops import (
@@ -19,6 +20,7 @@ from gradc.codegen.loops import (
     Stage,
 )
 from gradc.codegen.nests import NestEmitter
+from gradc.codegen.region import tape
 from gradc.codegen.region.emit import Region
 from gradc.codegen.region.stages import Branch, Loop, Straight, all_stages
 from gradc.codegen.scalars import memory_type
@@ -28,6 +30,8 @@ from gradc.codegen.tiles import TileEpilogue
 
 #: status codes of a kernel, in the low byte; the node that failed is above it
 OUT_OF_BOUNDS, INTERRUPTED, CALLBACK_FAILED = 1, 2, 3
+
+_TABLES = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
 
 #: statements of a function: code generation is superlinear in the size of functions
 FUNCTION = 1500
@@ -56,6 +60,20 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
     """
     if _math_calls(program) > INLINE_MATH:
         module.outline = True
+    if program.tapes is None:
+        _emit_parts(module, program, name, prefix)
+        return
+    _emit_parts(module, program, f"{name}_run", prefix)
+    b = Builder(module, name, "i64", _TABLES)
+    state = b.gep(b.params[2], "i8", b.i64(program.tapes.offset))
+    tape.begin(b, state)
+    status = b.call("i64", f"{name}_run", b.params)
+    tape.release(b, state)
+    b.ret(status)
+    b.finish()
+
+
+def _emit_parts(module: Module, program: LoopProgram, name: str, prefix: str) -> None:
     parts = _parts(program)
     if len(parts) == 1:
         Function(module, name, prefix).emit(enumerate(program.stages))
@@ -64,8 +82,7 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
     for k, part in enumerate(parts):
         names.append(f"{name}_{k}")
         Function(module, names[-1], prefix).emit(part)
-    params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
-    b = Builder(module, name, "i64", params)
+    b = Builder(module, name, "i64", _TABLES)
     for part_name in names:
         status = b.call("i64", part_name, b.params)
         assert status is not None
@@ -123,8 +140,7 @@ class Function:
     """One function of a program: its pointers, its stages."""
 
     def __init__(self, module: Module, name: str, prefix: str) -> None:
-        params = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
-        self.b = Builder(module, name, "i64", params)
+        self.b = Builder(module, name, "i64", _TABLES)
         self.tables = self.b.params
         self.private: Val | None = None
         self.chunk = self.b.i64(0)
@@ -187,7 +203,7 @@ class Function:
         return b.load(b.gep(table, "ptr", b.i64(buffer.index)), "ptr", 8)
 
     def _share(
-        self, name: str, count: int, space: Buffer | None, nbytes: int, *more: Val
+        self, name: str, count: int, space: Buffer | None, nbytes: int, stage: Stage, *more: Val
     ) -> Val:
         """Have the pool run the chunks of a stage, a function; its status.
 
@@ -195,6 +211,7 @@ class Function:
         gets besides the chunk's number.
         """
         b = self.b
+        more = (*more, *(self.pointers[slot] for slot in slots_of(stage)))
         context = b.alloca("i64", 3 + len(more), align=8)
         for k, value in enumerate((*self.tables, *more)):
             b.store(value, b.gep(context, "i64", b.i64(k)), 8)
@@ -210,8 +227,9 @@ class Function:
             NestEmitter(self.b, self.target, nest, self.pointer, self.fail).emit()
             return
         name = f"{self.b.name}_chunk{number}"
-        _Chunk(self.module, name, self.prefix).nest(nest)
-        status = self._share(name, nest.outer[0], nest.chunks.space, nest.chunks.nbytes)
+        _Chunk(self.module, name, self.prefix, nest).nest(nest)
+        chunks = nest.chunks
+        status = self._share(name, nest.outer[0], chunks.space, chunks.nbytes, nest)
         if any(isinstance(s, Gather) for s in statements(nest)):
             return_if(self.b, self.b.icmp("ne", status, self.b.i64(0)), status)
 
@@ -249,15 +267,16 @@ class Function:
             self._product(stage, self._space(stage))
             return
         if shares.along == "batch":
-            _Chunk(self.module, name, self.prefix).batches(stage, shares)
-            self._share(name, shares.count, stage.scratch, shares.nbytes)
+            _Chunk(self.module, name, self.prefix, stage).batches(stage, shares)
+            self._share(name, shares.count, stage.scratch, shares.nbytes, stage)
             return
 
         def share(batch: Val, low: Val, depth: int, last: bool) -> None:
             part = f"{name}_{depth}" + last * "_last"
             if part not in self.module.functions:
-                _Chunk(self.module, part, self.prefix).rows(stage, shares, depth, last)
-            self._share(part, shares.count, stage.scratch, shares.nbytes, batch, low)
+                chunk = _Chunk(self.module, part, self.prefix, stage, more=2)
+                chunk.rows(stage, shares, depth, last)
+            self._share(part, shares.count, stage.scratch, shares.nbytes, stage, batch, low)
 
         matmul.emit(
             self.b, stage.spec, *self._operands(stage), self._space(stage),
@@ -267,8 +286,8 @@ class Function:
     def _row_blocks(self, number: int | str, stage: RowBlocks) -> None:
         """Blocks of rows, their chunks shared out; a single chunk is run right here."""
         name = f"{self.b.name}_blocks{number}"
-        _Chunk(self.module, name, self.prefix).blocks(stage)
-        self._share(name, stage.chunks, stage.space, stage.nbytes)
+        _Chunk(self.module, name, self.prefix, stage).blocks(stage)
+        self._share(name, stage.chunks, stage.space, stage.nbytes, stage)
 
     def fail(self, failed: Val, node: int) -> None:
         """Leave with an index error of a node where ``failed``."""
@@ -308,14 +327,21 @@ class Function:
 
 
 class _Chunk(Function):
-    """``i64 name(ptr context, ptr private, i64 chunk)``: one chunk of a stage."""
+    """``i64 name(ptr context, ptr private, i64 chunk)``: one chunk of a stage.
 
-    def __init__(self, module: Module, name: str, prefix: str) -> None:
+    The context has the tables, ``more`` numbers, and the addresses of the stage's slots.
+    """
+
+    def __init__(
+        self, module: Module, name: str, prefix: str, stage: Stage, more: int = 0
+    ) -> None:
         super().__init__(module, name, prefix)
         params = [("ptr", "context"), ("ptr", "private"), ("i64", "chunk")]
         self.b = Builder(module, name, "i64", params, linkage="internal")
         self.context, self.private, self.chunk = self.b.params
         self.tables = [self._given(k, "ptr") for k in range(3)]
+        for k, slot in enumerate(slots_of(stage), 3 + more):
+            self.pointers[slot] = self._given(k, "ptr")
         self.b.entry, self.b.lines = self.b.lines, []
 
     def _given(self, index: int, ty: str) -> Val:
@@ -362,6 +388,19 @@ class _Chunk(Function):
         """Blocks of rows, one after the other."""
         emit_blocks(self, stage)
         self._close()
+
+
+def slots_of(stage: Stage) -> list[str]:
+    """The buffers of a stage whose addresses change, by name."""
+    found: dict[str, None] = {}
+
+    def see(buffer: Buffer) -> Buffer:
+        if buffer.kind == "slot":
+            found[buffer.name] = None
+        return buffer
+
+    with_buffers(stage, see)
+    return list(found)
 
 
 def _not_here(*given: object) -> None:

@@ -18,6 +18,7 @@ from gradc.codegen.link import Library
 from gradc.codegen.llvm import Module
 from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.program import schedule
+from gradc.codegen.region import tape
 from gradc.codegen.region.emit import LIMIT
 from gradc.codegen.region.stages import all_stages
 from gradc.codegen.structure import Structure
@@ -137,21 +138,28 @@ def _table(arrays: Sequence[np.ndarray[Any, Any]]) -> Any:
 
 
 class Failure(NamedTuple):
-    """What a nonzero status says: the code, and the node with its source lines."""
+    """What a nonzero status says: the code, and the node with its source lines.
+
+    Where there was no memory for what a loop keeps, also the mebibytes that it asked for.
+    """
 
     code: int
     node: Node | None
+    asked: int = 0
 
     def error(self) -> BaseException:
         """The exception of a failed kernel, without the user's line."""
-        if self.code == CALLBACK_FAILED:
-            held = callbacks.take_error()
-            assert held is not None
+        held = callbacks.take_error() if self.code == CALLBACK_FAILED else None
+        if held is not None:
             return held
         if self.code == LIMIT:
             assert self.node is not None
             most = self.node.attrs["limit"]
-            return RuntimeError(f"a while loop ran more than {most} times (its max_trips)")
+            return RuntimeError(f"a while loop ran more than {most} times, its max_trips")
+        if self.code == tape.NO_MEMORY:
+            return MemoryError(
+                f"there is no memory for the {self.asked + 1} MiB that a loop keeps for its gradient"
+            )
         if self.node is not None and self.node.op.name in WRONG:
             return ParameterError(WRONG[self.node.op.name])
         return IndexError("an index is out of bounds")
@@ -159,6 +167,7 @@ class Failure(NamedTuple):
 
 def failure(status: int, program: LoopProgram) -> Failure:
     """Read a kernel's status."""
-    number = (status >> 8) & (1 << 24) - 1
+    number = status >> 8 & (1 << tape.SIZE - 8) - 1
     node = program.checked[number] if number < len(program.checked) else None
-    return Failure(status & 255, node)
+    asked = status >> tape.SIZE & (1 << tape.SIZE_BITS) - 1
+    return Failure(status & 255, node, asked)

@@ -289,6 +289,7 @@ class LoopProgram:
     inputs: tuple[TensorType, ...] = ()
     outputs: tuple[TensorType, ...] = ()
     checked: tuple[Node, ...] = ()  # those that a failing kernel may name, by number
+    tapes: Buffer | None = None  # what was taken of memory as it runs
 
     @property
     def flops(self) -> int:

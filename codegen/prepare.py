@@ -16,12 +16,12 @@ from gradc.codegen.sink import sink
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value
 from gradc.ir.ops.contraction import matmul_dims
-from gradc.ir.types import UNKNOWN, TensorType
+from gradc.ir.types import I64, UNKNOWN, TensorType
 
 #: ops with regions
 REGIONS = frozenset(("loop", "branch"))
 #: ops whose operands are read from memory as whole arrays
-OPAQUE = irregular.OPS | REGIONS | {"matmul", "debug_print"}
+OPAQUE = irregular.OPS | REGIONS | {"matmul", "debug_print", "extent"}
 #: ops that put pieces together in memory
 ASSEMBLED = frozenset(("concat", "update_slice", "embed"))
 
@@ -96,6 +96,9 @@ def prepare(graph: Graph, stays: Callable[[int, int], bool] | None = None) -> Gr
                 values[node.id] = builder.input(node.attrs["name"], node.type)
                 continue
             operands = [values[i] for i in node.operands]
+            if node.op.name == "extent" and operands[0].shape[0] != UNKNOWN:
+                values[node.id] = ops.const(builder, operands[0].shape[0], I64)
+                continue
             if node.op.name == "matmul":
                 small = _vector_product(operands[0], operands[1], node)
                 if small is not None:

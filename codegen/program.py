@@ -21,11 +21,18 @@ from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, REGIONS, prepare
 from gradc.codegen.region.forward import forwarded
 from gradc.codegen.region.ranges import ANY, Range, ranges
-from gradc.codegen.region.stages import Register, Scalar, number_of
+from gradc.codegen.region.stages import (
+    Extent,
+    Register,
+    Scalar,
+    Straight,
+    number_of,
+    takes_memory,
+)
 from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.sharing import Sharing
-from gradc.codegen.statements import Buffer
+from gradc.codegen.statements import Affine, Buffer, Load, Store
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import I64, UNKNOWN, TensorType
@@ -77,6 +84,7 @@ class Lowering(Sharing):
         self.share()
         self.buffers: dict[int, Buffer] = {}
         self.scratches: list[tuple[Buffer, int]] = []
+        self.lasting: set[str] = set()  # buffers that nothing else may be in the place of
         self.nested: dict[str, tuple[Buffer, Buffer]] = {}  # of regions: and what it lies in
         self.private = {id_ for b in self.blocks for id_ in self._private(b)}
         self.step_of: list[int] = []  # of each stage of the program
@@ -94,6 +102,11 @@ class Lowering(Sharing):
     def run(self) -> LoopProgram:
         """The program."""
         stages = self.stages()
+        tapes = None
+        if takes_memory(stages):
+            tapes = Buffer("tapes", "arena", I64, 1)
+            self.scratches.append((tapes, 0))
+            self.lasting.add(tapes.name)
         place = self._plan_arena(stages)
         return LoopProgram(
             self.graph.name,
@@ -106,12 +119,15 @@ class Lowering(Sharing):
             self.graph.input_types,
             self.graph.output_types,
             tuple(self.checked),
+            tapes=tapes and place[tapes.name],
         )
 
     def placed(self, buffer: Buffer, place: dict[str, Buffer]) -> Buffer:
         """A buffer at its place in the arena."""
         if buffer.kind in ("private", "window", "slot"):
             return buffer
+        if buffer.kind == "tapes":
+            return place.get(buffer.name, buffer)
         if buffer.name in self.nested:
             inner, space = self.nested[buffer.name]
             if inner.kind not in ("arena", "part"):
@@ -267,6 +283,8 @@ class Lowering(Sharing):
         for b in self.blocks:
             first = b.first if b.first <= first <= b.last else first
             last = b.last if b.first <= last <= b.last else last
+        if buffer.name in self.lasting:
+            first, last = -1, len(self.steps)
         return Request(buffer.nbytes, first, last)
 
     # -- stages --------------------------------------------------------------------------------
@@ -314,6 +332,10 @@ class Lowering(Sharing):
                 self.graph, node, self.scheduler.pieces(node), self.memory, scratch,
                 in_place=node.id in self.in_place,
             )
+        if node.op.name == "extent":
+            read = Load(0, self.memory(node.operands[0]), Affine(0, ()))
+            found = Store(self.memory(node.id), Affine(0, ()), 1)
+            return [Straight((read, Extent(1, 0), found))]
         if node.op.name in REGIONS:
             from gradc.codegen.region import stages_of  # which lowers regions as graphs are
 

@@ -120,6 +120,14 @@ class LoopError(GradcError, TypeError):
     final = True
 
 
+class TripsError(GradcError, RuntimeError):
+    """A loop ran more often than its ``max_trips`` allow."""
+
+
+class TapeError(GradcError, MemoryError):
+    """There is no memory for what a loop keeps for its gradient."""
+
+
 class UndefinedError(GradcError, UnboundLocalError):
     """A variable was used that a loop or branch may have left without a value."""
 
@@ -169,11 +177,18 @@ def of_a_run(
 ) -> Exception:
     """The gradc error for one that the compiled code, or the interpreter, ended with.
 
-    An index was out of bounds, or the parameters of random numbers were none.
+    An index was out of bounds, the parameters of random numbers were none, a loop ran too often, or
+    there was no memory for what it keeps.
     """
     if isinstance(error, GradcError):
         return error
     if isinstance(error, IndexError):
         remedy = "check the indices against the shape of the array" if where else ""
         return IndexingError(str(error), where=where, types=types, remedy=remedy)
+    if isinstance(error, MemoryError):
+        remedy = "keep less with gradc.checkpoint, or run the loop fewer times"
+        return TapeError(str(error), where=where, remedy=remedy)
+    if isinstance(error, RuntimeError):
+        remedy = "a larger max_trips, or a test that ends the loop sooner"
+        return TripsError(str(error), where=where, remedy=remedy)
     return OptionError(str(error), where=where, types=types)

@@ -141,7 +141,7 @@ class Native:
         arrays = [contiguous(x, t.dtype) for x, t in zip(arguments, self.types, strict=True)]
         try:
             outputs = self.kernel(arrays)
-        except (IndexError, ParameterError) as error:
+        except ENDS as error:
             raise of_a_run(error) from None
         return finished(self.lowered, outputs)
 
@@ -178,11 +178,15 @@ def object_code_of(text: str) -> bytes:
     return stored(key((), "text", text), make).object_code
 
 
+#: what native code can end with that is not Python's own
+ENDS = (IndexError, ParameterError, RuntimeError, MemoryError)
+
+
 def error_of(failed: Failure) -> BaseException:
     """The exception for a kernel that failed, with the line of the user's program."""
     error = failed.error()
     node = failed.node
-    if isinstance(error, (IndexError, ParameterError)) and node is not None:
+    if isinstance(error, ENDS) and node is not None:
         return of_a_run(error, node.locs[-1] if node.locs else None, [node.type])
     return error
 

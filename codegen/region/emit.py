@@ -15,10 +15,13 @@ from gradc.codegen.body import Body as Statements
 from gradc.codegen.body import Place, Scope
 from gradc.codegen.llvm import Builder, Val
 from gradc.codegen.loops import Nest
+from gradc.codegen.region import tape
+from gradc.codegen.region.growing import GrowingTapes
 from gradc.codegen.region.stages import (
     Address,
     Branch,
     Element,
+    Extent,
     Given,
     Known,
     Loop,
@@ -122,6 +125,9 @@ class Region:
                     if new is not None:
                         self.values[new] = lane
                     self.b.store(emit.to_memory(lane), at, dtype.itemsize)
+                case Extent(value, of):
+                    at = self.b.cast("inttoptr", self.values[of].val, "ptr")
+                    self.values[value] = Lane(tape.length(self.b, at), I64)
                 case View(view, address):
                     self.function.pointers[view.name] = self.address(address)
                 case _:
@@ -160,19 +166,26 @@ class _Loop:
         self.function = outer.function
         self.b = outer.b
         self.loop = loop
+        self.written = [row for row in loop.writes if row.tape]
 
     def emit(self) -> None:
         """Emit the loop at the builder's position."""
         b, loop, outer = self.b, self.loop, self.outer
-        starts = [outer.scalar(c.start).val for c in loop.scalars]
+        starts = [b.i64(0), *(outer.scalar(c.start).val for c in loop.scalars)]
         starts += [self.function.pointer(slot.start) for slot in loop.slots]
         body = outer.inner(loop.body.given)
         test = outer.inner(loop.test.given) if loop.test else None
-        self.bases = {row: self.function.pointer(row.of) for row in (*loop.reads, *loop.writes)
-                      if isinstance(row.of, Buffer)}
+        self.sources = [self._source(row) for row in loop.reads]
         trips = self._trips()
-        handed = self._ahead(trips)
-        head = _Head(b, [b.i64(0), *starts, *(lane.val for lane in handed)])
+        state = self.function.pointer(loop.tapes) if loop.tapes else None
+        self.targets = {
+            row: self.function.pointer(row.of) for row in loop.writes
+            if not row.tape and isinstance(row.of, Buffer)
+        }
+        growing = GrowingTapes(self.function, state, loop, self.written, trips)
+        self.growing = growing
+        starts += [lane.val for lane in self._ahead(trips)]
+        head = _Head(b, [*starts, *growing.starts()])
         self._enter(head, body, test)
         if test is not None:
             assert loop.test is not None
@@ -187,6 +200,8 @@ class _Loop:
         if loop.test is not None and loop.limit >= 0:
             above = b.icmp("sge", head.phis[0], b.i64(loop.limit))
             self.function.stop(above, LIMIT, loop.number)
+        self.targets |= growing.make_room(head.phis[0])
+        since = tape.mark(b, state) if loop.frees and state else None
         index = head.phis[0]
         if loop.reverse:
             index = b.sub(b.sub(trips, b.i64(1)), index)
@@ -194,28 +209,40 @@ class _Loop:
         self._begin(body, index)
         body.stages(loop.body.stages)
         self._end(body, index)
-        after = [body.scalar(c.next).val for c in loop.scalars]
+        after = [b.add(head.phis[0], b.i64(1))]
+        after += [body.scalar(c.next).val for c in loop.scalars]
         after += [self.function.pointer(slot.next) for slot in loop.slots]
         after += [body.scalar(f.next).val for f in loop.forwards]
-        head.close([b.add(head.phis[0], b.i64(1)), *after])
+        if since is not None and state is not None:
+            tape.release(b, state, since)
+        head.close([*after, *growing.next()])
         self._leave(head)
+
+    def _source(self, row: Row) -> Val:
+        """Where the rows that are read begin."""
+        if row.tape:
+            return self.b.cast("inttoptr", self.outer.scalar(row.of).val, "ptr")
+        assert isinstance(row.of, Buffer)
+        return self.function.pointer(row.of)
 
     def _trips(self) -> Val:
         if self.loop.trips is None:
             return self.b.i64(max(self.loop.count, 0))
-        return self.outer.scalar(self.loop.trips).val
+        trips = self.outer.scalar(self.loop.trips).val
+        return self.b.intrinsic("smax", "i64", [trips, self.b.i64(0)]) if self.written else trips
 
     def _enter(self, head: _Head, body: Region, test: Region | None) -> None:
-        scalars = head.phis[1 : 1 + len(self.loop.scalars)]
-        for c, phi in zip(self.loop.scalars, scalars, strict=True):
-            body.values[c.value] = Lane(phi, c.dtype)
+        phis = iter(head.phis[1:])
+        for c in self.loop.scalars:
+            phi = Lane(next(phis), c.dtype)
+            body.values[c.value] = phi
             if test is not None:
-                test.values[c.in_test] = Lane(phi, c.dtype)
-        pointers = head.phis[1 + len(scalars) :]
-        for slot, phi in zip(self.loop.slots, pointers, strict=False):
-            self.function.pointers[slot.view.name] = phi
-        for forward, phi in zip(self.loop.forwards, pointers[len(self.loop.slots) :], strict=True):
-            body.values[forward.value] = Lane(phi, forward.next.dtype)
+                test.values[c.in_test] = phi
+        for slot in self.loop.slots:
+            self.function.pointers[slot.view.name] = next(phis)
+        for forward in self.loop.forwards:
+            body.values[forward.value] = Lane(next(phis), forward.next.dtype)
+        self.growing.enter(phis)
 
     def _ahead(self, trips: Val) -> list[Lane]:
         """What the first iteration would find handed on: read before it."""
@@ -239,14 +266,14 @@ class _Loop:
             for f in loop.forwards
         ]
 
-    def _at(self, row: Row, index: Val) -> Val:
+    def _at(self, base: Val, row: Row, index: Val) -> Val:
         """The address of an array's part for an iteration."""
         at = index if row.size == 1 else self.b.mul(index, self.b.i64(row.size))
-        return self.b.gep(self.bases[row], memory_type(row.dtype), at)
+        return self.b.gep(base, memory_type(row.dtype), at)
 
     def _begin(self, body: Region, index: Val) -> None:
-        for row in self.loop.reads:
-            at = self._at(row, index)
+        for row, base in zip(self.loop.reads, self.sources, strict=True):
+            at = self._at(base, row, index)
             if row.view is not None:
                 self.function.pointers[row.view.name] = at
             elif isinstance(row.value, Register):
@@ -254,13 +281,14 @@ class _Loop:
                 body.values[row.value.value] = lane
         for row in self.loop.writes:
             if row.view is not None:
-                self.function.pointers[row.view.name] = self._at(row, index)
+                self.function.pointers[row.view.name] = self._at(self.targets[row], row, index)
 
     def _end(self, body: Region, index: Val) -> None:
         for row in self.loop.writes:
             if row.value is not None:
                 value = body.statements().to_memory(body.scalar(row.value))
-                self.b.store(value, self._at(row, index), row.dtype.itemsize)
+                at = self._at(self.targets[row], row, index)
+                self.b.store(value, at, row.dtype.itemsize)
 
     def _leave(self, head: _Head) -> None:
         """Bring the results to where they belong."""
@@ -269,17 +297,20 @@ class _Loop:
             self.outer.put(Lane(head.phis[0], I64), loop.ran)
         for c, phi in zip(loop.scalars, head.phis[1:], strict=False):
             self.outer.put(Lane(phi, c.dtype), c.result)
+        for row, base in self.growing.finished(head.phis[0]):
+            address = b.cast("ptrtoint", base, "i64")
+            self.outer.put(Lane(address, I64), row.of)
         pointers = head.phis[1 + len(loop.scalars) :]
         displaced = [
             (slot, b.icmp("ne", phi, self.function.pointer(slot.home)))
             for slot, phi in zip(loop.slots, pointers, strict=False) if slot.home is not None
         ]
-        for stages in ([(slot.away, c) for slot, c in displaced],
-                       [(slot.back, c) for slot, c in displaced]):
-            for those, condition in stages:
-                if those:
+        for some in ([(slot.away, c) for slot, c in displaced],
+                     [(slot.back, c) for slot, c in displaced]):
+            for stages, condition in some:
+                if stages:
                     with b.if_(condition):
-                        self.outer.stages(those)
+                        self.outer.stages(stages)
 
 
 class _Head:

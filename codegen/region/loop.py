@@ -11,10 +11,23 @@ from gradc.codegen.program import Lowering, element_of
 from gradc.codegen.region.control import Control, may_take
 from gradc.codegen.region.lowering import RegionLowering, copied
 from gradc.codegen.region.ranges import Range
-from gradc.codegen.region.stages import Body, Carried, Loop, Register, Row, Slot
+from gradc.codegen.region.stages import (
+    Body,
+    Carried,
+    Loop,
+    Number,
+    Register,
+    Row,
+    Slot,
+    takes_memory,
+)
 from gradc.codegen.statements import Buffer
 from gradc.ir.graph import Graph, Node
 from gradc.ir.ops.control import LoopParts
+from gradc.ir.types import I64, UNKNOWN
+
+#: where a program knows what its tapes have taken
+TAPES = Buffer("tapes", "tapes", I64, 1)
 
 
 class LoopControl(Control):
@@ -73,6 +86,10 @@ class LoopControl(Control):
             test.stages()
             regions.append(test)
         made = self.place(regions, apart=True)
+        writes = self._writes(body)
+        inside = takes_memory([stage for those in made for stage in those])
+        escapes = any(UNKNOWN in t.shape for t in node.attrs["body"].output_types)
+        tapes = inside or any(row.tape for row in writes)
         stage = Loop(
             node, self.outer.number(node),
             self._body(body, made[0], parts.captures),
@@ -86,8 +103,10 @@ class LoopControl(Control):
             scalars=self._scalars(body, test),
             slots=slots,
             reads=self._reads(),
-            writes=self._writes(body),
+            writes=writes,
             ran=None if test is None else self.outer.target_of(self.items[self.carries]),
+            tapes=TAPES if tapes else None,
+            frees=inside and not escapes,
         )
         before = [
             copy
@@ -130,11 +149,13 @@ class LoopControl(Control):
         out = []
         for k, i in enumerate(self.parts.xs):
             input_ = self.body.inputs[1 + self.carries + k]
-            of = self.outer.memory(i)
+            tape = UNKNOWN in self.type(i).shape
+            of = self.outer.scalar(i) if tape else self.outer.memory(i)
+            assert not isinstance(of, Number)
             dtype, size = element_of(self.body.nodes[input_].type)
             view = self.views[k]
             value = None if view else Register(input_, dtype)
-            out.append(Row(of, size, dtype, view, value))
+            out.append(Row(of, size, dtype, view, value, tape))
         return tuple(out)
 
     def _writes(self, body: RegionLowering) -> tuple[Row, ...]:
@@ -143,7 +164,10 @@ class LoopControl(Control):
             type_ = self.node.attrs["body"].output_types[self.carries + k]
             dtype, size = element_of(type_)
             value = body.result(self.carries + k)
-            out.append(Row(self.outer.memory(self.ys[k]), size, dtype, view, value))
+            tape = UNKNOWN in self.type(self.ys[k]).shape
+            of = self.outer.target_of(self.ys[k]) if tape else self.outer.memory(self.ys[k])
+            assert of is not None and not isinstance(of, Number)
+            out.append(Row(of, size, dtype, view, value, tape))
         return tuple(out)
 
     # -- array carries -------------------------------------------------------------------------

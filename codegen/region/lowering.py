@@ -24,6 +24,7 @@ from gradc.codegen.region.schedule import (
 from gradc.codegen.region.stages import (
     Address,
     Element,
+    Extent,
     Number,
     Register,
     Scalar,
@@ -68,7 +69,6 @@ class RegionLowering(Lowering):
         self.literals: dict[tuple[str, bytes], int] = {}
         self.loaded: dict[int, int] = {}
         self.next_value = len(graph.nodes)
-        self.lasting: set[str] = set()
         super().__init__(graph, target, checked, prefix)
         self._ranges = ranges(graph, {graph.inputs[k]: r for k, r in given.items()})
 
@@ -177,6 +177,8 @@ class RegionLowering(Lowering):
                 out.append(View(self.memory(node.id), address))
             else:
                 out.append(Element(node.id, address))
+        elif node.op.name == "extent":
+            out.append(Extent(node.id, *values))
         else:
             out.append(Compute(node.id, node, tuple(values)))
         if node.id in self.spilled:
@@ -199,10 +201,10 @@ class RegionLowering(Lowering):
         number = number_of(source)
         if number is not None and not read.guards:
             return self._literal(number, out)
-        if source.type.size == 0:
-            return self._literal(Number(0, source.type.dtype), out)
         if self.scheduler.in_register(read):
             return read.source
+        if source.type.size == 0:
+            return self._literal(Number(0, source.type.dtype), out)
         whole = source.type.rank == 0 and not read.guards
         if whole and read.source in self.loaded:
             return self.loaded[read.source]
@@ -266,8 +268,6 @@ class RegionLowering(Lowering):
     def _request(self, buffer: Buffer, first: int, last: int) -> Request:
         if buffer.name in self.given:  # it has its place elsewhere
             return Request(0, first, first)
-        if buffer.name in self.lasting:
-            return Request(buffer.nbytes, -1, len(self.steps))
         return super()._request(buffer, first, last)
 
     def placed_stages(self) -> tuple[list[Stage], list[Buffer]]:

@@ -94,6 +94,8 @@ def _interval(graph: Graph, node: Node, of: Callable[[int], Range]) -> Range | N
     if name == "const":
         number = int(node.attrs["value"].reshape(()))
         return Range(number, number)
+    if name == "extent":
+        return Range(0, _MOST)
     rule = _RULES.get(name)
     return rule(*map(of, node.operands)) if rule else None
 

@@ -17,6 +17,8 @@ def is_straight(graph: Graph, node: Node) -> bool:
     name = node.op.name
     if name in ("scatter_set", "scatter_add"):
         return all(graph.nodes[i].type.rank == 0 for i in node.operands[1:])
+    if name == "extent":
+        return True
     if node.op.family in ("source", "control") or name in OPAQUE or name in ASSEMBLED:
         return False
     if is_view(graph, node) or is_alias(graph, node):

@@ -130,6 +130,17 @@ class View:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """The number of elements of a tape, whose address is the value ``tape``."""
+
+    value: int
+    tape: int
+
+    def __str__(self) -> str:
+        return f"v{self.value} = extent v{self.tape}"
+
+
+@dataclass(frozen=True)
 class Straight:
     """Scalar statements, in registers that later stages of the region read too."""
 
@@ -223,27 +234,30 @@ class Row:
     """What an iteration reads or writes of an array along whose first axis it goes.
 
     An array: the buffer ``view`` moves along; a scalar: it is loaded as, or stored from, ``value``.
-    Row k begins at element ``k·size`` of ``of``.
+    Row k begins at element ``k·size`` of ``of``; of a ``tape``, ``of`` holds the address where it
+    is read, and gets it when it has been written.
     """
 
-    of: Scalar
+    of: Buffer | Register
     size: int
     dtype: np.dtype[Any]
     view: Buffer | None = None
     value: Register | Number | None = None
+    tape: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is a row of, as the dump names it."""
+        name = self.of.name if isinstance(self.of, Buffer) else str(self.of)
+        return f"tape {name}" if self.tape else name
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of a row."""
+        return self.size * self.dtype.itemsize
 
     def __str__(self) -> str:
-        name = self.view.name if self.view else str(self.value)
-        of = self.of.name if isinstance(self.of, Buffer) else str(self.of)
-        return f"{name} is {of}[{self.size}*i:]"
-
-
-@dataclass(frozen=True)
-class Tape:
-    """Memory that grows with the trip count, and the scalar that is its address."""
-
-    row: int  # bytes
-    result: Buffer | Register | None
+        return f"{self.view.name if self.view else self.value} is {self.name}[{self.size}*i:]"
 
 
 @dataclass(frozen=True)
@@ -271,6 +285,8 @@ class Loop:
     ran: Buffer | Register | None = None
     forwards: tuple[Forward, ...] = ()
     ahead: tuple[Any, ...] = ()  # the straight code in which the forwards' addresses are computed
+    tapes: Buffer | None = None  # what was taken of memory for tapes, where some is
+    frees: bool = False  # tapes of an iteration are given back when it ends
 
     @property
     def flops(self) -> int:
@@ -302,11 +318,11 @@ class Loop:
         yield from (f"  {row}" for row in (*self.reads, *self.writes) if row.view)
         for row in self.reads:
             if row.view is None:
-                yield f"  {row.value} = {text(row.of).removesuffix('[0]')}[v{self.index}]"
+                yield f"  {row.value} = {row.name}[v{self.index}]"
         yield from (f"  {line}" for line in self.body.lines())
         for row in self.writes:
             if row.view is None:
-                yield f"  {text(row.of).removesuffix('[0]')}[v{self.index}] = {row.value}"
+                yield f"  {row.name}[v{self.index}] = {row.value}"
         moved = [(f"v{c.value}", str(c.next)) for c in self.scalars]
         moved += [(f"v{f.value}", str(f.next)) for f in self.forwards]
         moved += [(slot.view.name, slot.next.name) for slot in self.slots]
@@ -346,6 +362,11 @@ class Branch:
             found = [(r, v) for r, v in zip(self.results, body.results, strict=True) if r]
             for result, value in found:
                 yield f"  {text(result)} = {value}"
+
+
+def takes_memory(stages: Sequence[Any]) -> bool:
+    """Whether there are tapes in stages."""
+    return any(isinstance(s, Loop) and s.tapes is not None for s in all_stages(stages))
 
 
 def all_stages(stages: Sequence[Any]) -> Iterator[Any]:
