@@ -24,6 +24,7 @@ from gradc.codegen.region.stages import all_stages
 from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
+from gradc.ir.ops.control import NoTapeMemory, TooManyTrips
 from gradc.ir.ops.random import WRONG, ParameterError
 
 #: flops of a call, about ten microseconds, from which other threads may run beside it
@@ -154,12 +155,9 @@ class Failure(NamedTuple):
             return held
         if self.code == LIMIT:
             assert self.node is not None
-            most = self.node.attrs["limit"]
-            return RuntimeError(f"a while loop ran more than {most} times, its max_trips")
+            return TooManyTrips(self.node.attrs["limit"])
         if self.code == tape.NO_MEMORY:
-            return MemoryError(
-                f"there is no memory for the {self.asked + 1} MiB that a loop keeps for its gradient"
-            )
+            return NoTapeMemory(self.asked + 1)
         if self.node is not None and self.node.op.name in WRONG:
             return ParameterError(WRONG[self.node.op.name])
         return IndexError("an index is out of bounds")

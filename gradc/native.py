@@ -14,6 +14,7 @@ from gradc.collector import AT_REST
 from gradc.errors import of_a_run
 from gradc.fingerprint import key
 from gradc.ir.graph import Graph
+from gradc.ir.ops.control import NoTapeMemory, TooManyTrips
 from gradc.ir.ops.random import ParameterError
 from gradc.ir.types import TensorType
 from gradc.lowering import Lowered
@@ -178,8 +179,8 @@ def object_code_of(text: str) -> bytes:
     return stored(key((), "text", text), make).object_code
 
 
-#: what native code can end with that is not Python's own
-ENDS = (IndexError, ParameterError, RuntimeError, MemoryError)
+#: the failures of native code
+ENDS = (IndexError, ParameterError, TooManyTrips, NoTapeMemory)
 
 
 def error_of(failed: Failure) -> BaseException:

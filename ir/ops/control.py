@@ -29,6 +29,20 @@ from gradc.ir.types import BOOL, I64, UNKNOWN, TensorType, tuple_type
 INDEX = TensorType(I64)
 
 
+class TooManyTrips(RuntimeError):
+    """A loop with a test ran more often than its limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"a while loop ran more than {limit} times, its max_trips")
+
+
+class NoTapeMemory(MemoryError):
+    """There is no memory for what a loop keeps."""
+
+    def __init__(self, mebibytes: int) -> None:
+        super().__init__(f"there is no memory for the {mebibytes} MiB that a loop keeps")
+
+
 def _strong(type_: TensorType) -> TensorType:
     return type_._replace(weak=False)
 
@@ -114,7 +128,7 @@ def _loop_numpy(
         count = 0
         while bool(run(test, [np.int64(count), *state, *captures])[0]):
             if 0 <= limit <= count:
-                raise RuntimeError(f"a while loop ran more than {limit} times")
+                raise TooManyTrips(limit)
             state = step(count, state)
             count += 1
     stacked = [
