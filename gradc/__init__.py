@@ -17,7 +17,16 @@ from gradc.check import GradientCheckError, check_grads
 from gradc.compile import Compiled, compile
 from gradc.config import config, get_num_threads, set_num_threads
 from gradc.control import Range as range
-from gradc.control import cond, fori_loop, scan, switch, while_loop
+from gradc.control import (
+    checkpoint,
+    cond,
+    custom_jvp,
+    custom_vjp,
+    fori_loop,
+    scan,
+    switch,
+    while_loop,
+)
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError
@@ -32,9 +41,12 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "check_grads",
+    "checkpoint",
     "compile",
     "cond",
     "config",
+    "custom_jvp",
+    "custom_vjp",
     "debug_print",
     "fori_loop",
     "get_num_threads",

@@ -90,6 +90,12 @@ class Region(Context):
         return self.input("i", TensorType(I64, (), weak=True))
 
 
+class Closed(Region):
+    """A region that may not write what the enclosing trace owns."""
+
+    is_region = False
+
+
 def whole(cell: Cell) -> Tracer:
     """A Tracer of all that a cell holds."""
     held = cell.value if cell.array is None else cell.array
@@ -120,10 +126,20 @@ def close(parts: Sequence[Ends]) -> tuple[list[Graph], list[Value]]:
     Each part is a region, its own inputs in order and its outputs; the captures, values of the
     trace under way, follow the inputs of every graph.
     """
+    captures, ids = captured([region for region, _, _ in parts])
+    graphs = [
+        graph_of(region, [*(value.id for value in inputs), *own], outputs)
+        for (region, inputs, outputs), own in zip(parts, ids, strict=True)
+    ]
+    return graphs, captures
+
+
+def captured(regions: Sequence[Region]) -> tuple[list[Value], list[list[int]]]:
+    """What regions take from the trace under way, and each region's inputs for all of it."""
     context = here()
     taken: dict[tuple[int, int], Tracer] = {}
     inputs_of: list[dict[tuple[int, int], int]] = []
-    for region, _, _ in parts:
+    for region in regions:
         own = {}
         for id_, tracer in region.source_of.items():
             assert tracer.cell.value is not None
@@ -131,20 +147,20 @@ def close(parts: Sequence[Ends]) -> tuple[list[Graph], list[Value]]:
             taken.setdefault(key, tracer)
             own[key] = id_
         inputs_of.append(own)
-    graphs = []
-    for (region, inputs, outputs), own in zip(parts, inputs_of, strict=True):
-        builder = region.builder
-        ids = [value.id for value in inputs]
+    for region, own in zip(regions, inputs_of, strict=True):
         for k, (key, tracer) in enumerate(taken.items()):
-            if key in own:
-                ids.append(own[key])
-            else:  # another of the regions uses it
+            if key not in own:  # another of the regions uses it
                 type_ = tracer.type._replace(weak=False)
-                ids.append(builder.input(f"unused{k}", type_).id)
-        graphs.append(Graph(
-            builder.name, builder.nodes, ids, [value.id for value in outputs], builder.effects
-        ))
-    return graphs, [tracer.value_in(context) for tracer in taken.values()]
+                own[key] = region.builder.input(f"unused{k}", type_).id
+    values = [tracer.value_in(context) for tracer in taken.values()]
+    return values, [[own[key] for key in taken] for own in inputs_of]
+
+
+def graph_of(region: Region, inputs: Sequence[int], outputs: Sequence[Value]) -> Graph:
+    """A region as a graph with these inputs."""
+    builder = region.builder
+    ids = [value.id for value in outputs]
+    return Graph(builder.name, builder.nodes, inputs, ids, builder.effects)
 
 
 def written_back(cells: Sequence[Cell], values: Sequence[Value]) -> None:
