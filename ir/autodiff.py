@@ -56,12 +56,16 @@ def reverse(
     outputs: Sequence[int],
     running: Sequence[int] = (),
     optional: Sequence[int] = (),
+    lasting: Sequence[int] | None = None,
 ) -> tuple[Graph, list[bool]]:
-    """As :func:`vjp`; the cotangents of the inputs ``running`` (some of ``wrt``) go on from given
-    ones, further inputs. Of ``wrt`` those that are ``optional`` have no output where nothing
-    reaches them; which of ``wrt`` have one is the second result.
+    """As :func:`vjp`, for regions.
+
+    The cotangents of the inputs ``running`` (some of ``wrt``) go on from given ones, further
+    inputs. Of ``wrt`` those that are ``optional`` have no output where nothing reaches them; which
+    of ``wrt`` have one is the second result. ``lasting`` inputs are there in the backward part
+    anyway (None: as all that the graph computes is).
     """
-    sweep = _Reverse(graph, wrt, [graph.outputs[k] for k in outputs])
+    sweep = _Reverse(graph, wrt, [graph.outputs[k] for k in outputs], running, lasting)
     builder = sweep.builder
     seeds = []
     for k in outputs:
@@ -101,10 +105,19 @@ def _next_role(kind: str, graph: Graph, of: int) -> Role:
 class _Reverse:
     """One reverse sweep over a graph: cotangents are contributed to nodes, last nodes first."""
 
-    def __init__(self, graph: Graph, wrt: Sequence[int], targets: Sequence[int]) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        wrt: Sequence[int],
+        targets: Sequence[int],
+        running: Sequence[int] = (),
+        lasting: Sequence[int] | None = None,
+    ) -> None:
         self.wrt = wrt
         self.live = active(graph, wrt)
-        self.graph, self.plans = self._with_residuals(graph, targets)
+        begun = {*targets, *(graph.inputs[k] for k in running)}
+        last = None if lasting is None else {graph.inputs[k] for k in lasting}
+        self.graph, self.plans = self._with_residuals(graph, targets, begun, last)
         self.order = _next_role("adjoint", graph, 0).order
         self.builder = Builder.extending(self.graph)
         self.known = ops.Conditions(self.builder)
@@ -113,24 +126,35 @@ class _Reverse:
         self.results: dict[int, dict[int, Value]] = {}
 
     def _with_residuals(
-        self, graph: Graph, targets: Sequence[int]
+        self, graph: Graph, targets: Sequence[int], begun: set[int], lasting: set[int] | None
     ) -> tuple[Graph, dict[int, region_reverse.Plan]]:
-        """The graph in which active control flow also returns what its reverse reads."""
+        """The graph in which active control flow also returns what its reverse reads.
+
+        ``begun`` are the nodes whose cotangent is not zero before the sweep.
+        """
         if not any(node.op.family == "control" for node in graph.nodes):
             return graph, {}
+        if lasting is not None:
+            lasting = regions.views_of(graph, lasting)
         reached, results = set(targets), dict[int, set[int]]()
         nodes, plans = list(graph.nodes), {}
         for node in reversed(graph.nodes):
             if node.id not in reached or node.id not in self.live:
                 continue
-            reached.update(i for i in node.operands if i in self.live)
             if node.op.name == "item":
                 results.setdefault(node.operands[0], set()).add(node.attrs["index"])
             elif node.op.family == "control":
-                flags = [i in self.live for i in node.operands]
-                wanted = [k in results.get(node.id, ()) for k in range(len(node.type.items))]
-                plan = plans[node.id] = region_reverse.plan(node, flags, wanted)
+                use = region_reverse.Use(
+                    [i in self.live for i in node.operands],
+                    [k in results.get(node.id, ()) for k in range(len(node.type.items))],
+                    [i in begun for i in node.operands],
+                    [lasting is None or i in lasting for i in node.operands],
+                )
+                plan = plans[node.id] = region_reverse.plan(node, use)
                 nodes[node.id] = plan.replaced(node)
+            moved = [i for i in node.operands if i in self.live]
+            reached.update(moved)
+            begun.update(moved)
         made = Graph(graph.name, nodes, graph.inputs, graph.outputs, graph.effects)
         return made, plans
 

@@ -9,6 +9,7 @@ to in place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gradc.ir import ops
@@ -35,15 +36,29 @@ class Plan:
         raise NotImplementedError
 
 
-def plan(node: Node, operands: Sequence[bool], reached: Sequence[bool]) -> Plan:
-    """The plan of an active node; ``reached`` are the results that have a cotangent."""
+@dataclass(frozen=True)
+class Use:
+    """What is known of a node of control flow before its reverse.
+
+    operands: which are active. results: which have a cotangent. begun: the operands to whose
+    cotangent something else contributes before. lasting: those that are there in the reverse part
+    without being kept for it.
+    """
+
+    operands: Sequence[bool]
+    results: Sequence[bool]
+    begun: Sequence[bool]
+    lasting: Sequence[bool]
+
+
+def plan(node: Node, use: Use) -> Plan:
+    """The plan of an active node."""
     match node.op.name:
         case "loop":
-            return LoopPlan(node, operands, reached)
+            return LoopPlan(node, use)
         case "branch":
-            return BranchPlan(node, operands, reached)
-    rule = node.attrs["rule"]
-    return CustomPlan(node) if rule == "custom_vjp" else CallPlan(node, operands, reached)
+            return BranchPlan(node, use)
+    return CustomPlan(node) if node.attrs["rule"] == "custom_vjp" else CallPlan(node, use)
 
 
 def _seeds(value: Value, cotangents: Mapping[int, Value], which: Sequence[int]) -> list[Value]:
@@ -62,17 +77,22 @@ def remade(node: Node, more: Sequence[TensorType], **attrs: Any) -> Node:
 class LoopPlan(Plan):
     """The reverse of a loop is a loop backward."""
 
-    def __init__(self, node: Node, operands: Sequence[bool], reached: Sequence[bool]) -> None:
+    def __init__(self, node: Node, use: Use) -> None:
         attrs = node.attrs
         self.attrs = attrs
         body: Graph = attrs["body"]
-        parts, ys = loop_activity(node, operands)
+        parts, ys = loop_activity(node, use.operands)
         count, xs = attrs["carries"], attrs["xs"]
         self.first = count + (attrs["test"] is not None)  # of the ys among the results
         self.carries, self.xs = chosen(parts.carries), chosen(parts.xs)
         self.captures = chosen(parts.captures)
-        self.ys = [k for k in chosen(ys) if reached[self.first + k]]
+        self.ys = [k for k in chosen(ys) if use.results[self.first + k]]
         at_xs, at_captures = 1 + count, 1 + count + xs
+        tail = len(use.lasting) - (len(body.inputs) - at_xs)
+        last = [
+            lasts or small(t, attrs["length"])
+            for lasts, t in zip(use.lasting[tail:], body.input_types[at_xs:], strict=True)
+        ]
         wrt = [
             *(1 + k for k in self.carries), *(at_xs + k for k in self.xs),
             *(at_captures + k for k in self.captures),
@@ -80,8 +100,9 @@ class LoopPlan(Plan):
         self.halves = halves(
             body, wrt, [*self.carries, *(count + k for k in self.ys)],
             [at_captures + k for k in self.captures],
-            lambda k: k == 0 or k >= at_xs,
-            range(at_xs, at_captures), range(at_captures, len(body.inputs)),
+            lambda k: k == 0 or (k >= at_xs and last[k - at_xs]),
+            range(at_xs, at_captures),
+            [k for k in range(at_captures, len(body.inputs)) if last[k - at_xs]],
         )
         self.stacked = len(node.type.items)  # the first residual among the new results
         needed = [k for k in self.halves.needed if k]
@@ -195,17 +216,26 @@ class LoopPlan(Plan):
         return builder.build(out)
 
 
+def small(type_: TensorType, trips: int) -> bool:
+    """Whether a value takes no more memory than an element of it in each of so many iterations."""
+    return not is_tape(type_) and type_.size <= max(trips, 1)
+
+
 class BranchPlan(Plan):
     """The reverse of a branch is a branch: each takes the residuals of its own."""
 
-    def __init__(self, node: Node, operands: Sequence[bool], reached: Sequence[bool]) -> None:
+    def __init__(self, node: Node, use: Use) -> None:
         branches: tuple[Graph, ...] = node.attrs["branches"]
-        self.inputs = chosen(operands[1:])
-        flags = activity(node, operands)
-        self.outputs = [k for k in chosen(flags) if reached[k]]
+        self.inputs = chosen(use.operands[1:])
+        self.running = [k for k in self.inputs if use.begun[1 + k]]
+        flags = activity(node, use.operands)
+        self.outputs = [k for k in chosen(flags) if use.results[k]]
         self.first = len(node.type.items)
+        types = branches[0].input_types
+        last = [a or small(t, 1) for a, t in zip(use.lasting[1:], types, strict=True)]
         self.halves = [
-            halves(g, self.inputs, self.outputs, self.inputs, lambda k: True) for g in branches
+            halves(g, self.inputs, self.outputs, self.running, last.__getitem__)
+            for g in branches
         ]
         self.slots: list[TensorType] = []  # types of the residuals, shared by the branches
         self.slot_of = [self._slots(h) for h in self.halves]
@@ -242,7 +272,7 @@ class BranchPlan(Plan):
         """The branch backward; what it adds to are running cotangents."""
         index, *operands = value.operands
         totals = []
-        for k in self.inputs:
+        for k in self.running:
             total = running(1 + k)
             totals.append(zeros_like(operands[k]) if total is None else total)
         seeds = _seeds(value, cotangents, self.outputs)
@@ -290,10 +320,10 @@ class CallPlan(Plan):
     So does a function with a forward derivative of its own, which is transposed.
     """
 
-    def __init__(self, node: Node, operands: Sequence[bool], reached: Sequence[bool]) -> None:
-        self.inputs = chosen(operands)
-        flags = activity(node, operands)
-        self.outputs = [k for k in chosen(flags) if reached[k]]
+    def __init__(self, node: Node, use: Use) -> None:
+        self.inputs = chosen(use.operands)
+        flags = activity(node, use.operands)
+        self.outputs = [k for k in chosen(flags) if use.results[k]]
         self.node = node
 
     def replaced(self, node: Node) -> Node:

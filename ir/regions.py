@@ -7,7 +7,7 @@ off (:func:`halves`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from gradc.ir import ops
@@ -59,6 +59,18 @@ def activity(node: Node, operands: Sequence[bool]) -> Flags:
     if attrs["rule"].startswith("custom"):
         return [any(operands) and t.differentiable for t in node.type.items]
     return body_activity(attrs["body"], operands)
+
+
+_VIEWS = frozenset(("reshape", "transpose", "slice", "broadcast"))
+
+
+def views_of(graph: Graph, ids: Collection[int]) -> set[int]:
+    """Nodes and views of them, and constants."""
+    found = set(ids)
+    for node in graph.nodes:
+        if node.op.name == "const" or (node.op.name in _VIEWS and node.operands[0] in found):
+            found.add(node.id)
+    return found
 
 
 # -- cutting graphs ------------------------------------------------------------------------------
@@ -134,7 +146,8 @@ def halves(
     from gradc.ir.autodiff import reverse
     from gradc.ir.residuals import choose
 
-    adjoint, present = reverse(region, wrt, outputs, running, optional)
+    lasting = [k for k in range(len(region.inputs)) if free(k)]
+    adjoint, present = reverse(region, wrt, outputs, running, optional, lasting)
     adjoint = _tidied(adjoint)
     count, total = len(region.inputs), len(region.outputs)
     behind = set(adjoint.inputs[count:])

@@ -318,7 +318,8 @@ def _branch(
         elif value.id in given:
             inside = given[value.id]
         else:
-            name = branches[0].nodes[branches[0].inputs[k]].attrs["name"]
+            reads = next(g for g, r in zip(branches, reached, strict=True) if g.inputs[k] in r)
+            name = reads.nodes[reads.inputs[k]].attrs["name"]
             inside = given[value.id] = [region.new_input(name, value) for region in regions]
             kept.append(value)
         for region, g, v in zip(regions, branches, inside, strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradc.ir import autodiff, ops
-from gradc.ir.graph import Builder, Graph
+from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.interp import run
 from gradc.ir.passes import optimize, stabilize
 from gradc.ir.text import dump, equal, parse
@@ -86,7 +86,7 @@ def test_the_reverse_of_an_indexed_loop_keeps_nothing_it_need_not() -> None:
     """Linear sweeps in place: the loop backward has one cotangent, in place, and no residuals."""
     n = 8
 
-    def point(j: ops.Value, a: ops.Value) -> ops.Value:
+    def point(j: Value, a: Value) -> Value:
         return ops.scatter_set(a, 0.5 * (ops.gather(a, j) + ops.gather(a, j + 2)), j + 1)
 
     body = region("point", [I, vec(n)], point)
@@ -110,6 +110,41 @@ def test_a_nonlinear_update_keeps_the_elements_it_read() -> None:
     tapes = [t for t in forward.type.items if t.rank > 2]
     assert {t.shape for t in tapes} == {(2, 3, 3)}
     assert all(t.differentiable for t in tapes), "indices are had again from the loops"
+
+
+def kept_by(graph: Graph) -> list[str]:
+    """The types of what the first loop of an adjoint returns."""
+    adjoint = optimize(autodiff.vjp(graph, [0]))
+    return [str(t) for t in next(n for n in adjoint.nodes if n.op.name == "loop").type.items]
+
+
+def test_what_an_inner_loop_reads_of_a_carried_array_is_kept_element_by_element() -> None:
+    n = 60
+    inner = region("inner", [I, F, vec(n), vec(n)], lambda p, t, x, w: (
+        t - ops.gather(w, p) * ops.gather(x, p)))
+
+    def row(i: Value, x: Value, w: Value) -> Value:
+        (t,) = ops.loop(i.builder, inner, carries=[ops.gather(w, i)], captures=[x, w], length=4)
+        return ops.scatter_set(x, t, i)
+
+    body = region("row", [I, vec(n), vec(n)], row)
+    graph = region("f", [vec(n)], lambda w: ops.loop(
+        w.builder, body, carries=[ops.full(w, (n,), 1)], captures=[w], length=n))
+    assert kept_by(graph) == [f"f64[{n}]", f"f64[{n},4]"]
+
+
+def test_what_a_branch_reads_of_a_carried_array_is_kept_element_by_element() -> None:
+    n = 60
+    taken = region("taken", [vec(n), vec(n), I], lambda a, x, i: ops.scatter_set(
+        a, ops.gather(x, i) * ops.gather(a, i - 1), i))
+    other = region("other", [vec(n), vec(n), I], lambda a, x, i: a)
+    body = region("body", [I, vec(n), vec(n)], lambda i, a, x: ops.branch(
+        ops.bit_and(i, ops.const(i.builder, 1, I64)), [other, taken], [a, x, i]))
+    graph = region("f", [vec(n)], lambda x: ops.loop(
+        x.builder, body, carries=[ops.full(x, (n,), 1)], captures=[x], length=n))
+    assert kept_by(graph) == [f"f64[{n}]", f"f64[{n}]"]
+    text = dump(optimize(autodiff.vjp(graph, [0])))
+    assert "add 0.0" not in text, "no zeros of the array's size are added to"
 
 
 def test_custom_vjp_replaces_the_derivative() -> None:
