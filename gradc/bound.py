@@ -16,6 +16,7 @@ from gradc.errors import ArgumentError, ReadOnlyError
 from gradc.leaves import Withheld
 from gradc.lowering import Plain
 from gradc.signature import Argnums, as_tuple
+from gradc.syntax.convert import rewritten
 from gradc.tree import flatten
 
 if TYPE_CHECKING:
@@ -84,10 +85,11 @@ class Opened:
     __name__: str
     __qualname__: str
 
-    def __init__(self, method: Callable[..., Any], owner: type) -> None:
+    def __init__(self, method: Callable[..., Any], owner: type, rewrite: bool = True) -> None:
         functools.update_wrapper(self, method, updated=())
         self.method = method
         self.owner = owner
+        self.rewrite = rewrite
         # Set here, since a signature found through __wrapped__ is that of the method anyway.
         self.__signature__ = inspect.signature(method)
 
@@ -106,7 +108,8 @@ class Opened:
             ) from None
         for name, value in state.items():
             object.__setattr__(instance, name, value)
-        result = self.method(instance, *args, **kwargs)
+        method = rewritten(self.method) if self.rewrite else self.method
+        result = method(instance, *args, **kwargs)
         after = attributes(instance, withheld)
         for name in {**state, **after}:
             cached = isinstance(getattr(self.owner, name, None), functools.cached_property)
@@ -133,7 +136,7 @@ def open_method(compiled: Compiled[..., Any], owner: type) -> Compiled[..., Any]
             remedy="count from 1, or give the parameters' names",
         )
     static = tuple(one for one in as_tuple(plain.static, "static_argnums") if one != 0)
-    opened = Plain(Opened(plain.python, owner), static, argnums)
+    opened = Plain(Opened(plain.python, owner, plain.rewrite), static, argnums)
     opened.parameters.state = plain.parameters.positional[0]
     return Compiled(opened, argnums, compiled.has_aux)
 
@@ -162,7 +165,10 @@ class Bound:
         function = self._opened.function
         if current() is not None and isinstance(function, Plain):
             assert isinstance(function.python, Opened)
-            return function.python.method(self.__self__, *args, **kwargs)
+            method = function.python.method
+            if function.python.rewrite:
+                method = rewritten(method)
+            return method(self.__self__, *args, **kwargs)
         return self._opened(attributes(self.__self__), *args, **kwargs)
 
     @property

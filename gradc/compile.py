@@ -21,6 +21,7 @@ from gradc.errors import ArgumentError
 from gradc.lowering import Function, Plain, inline
 from gradc.quickkey import remembered
 from gradc.signature import Argnums, as_tuple
+from gradc.syntax.convert import rewritten
 
 if TYPE_CHECKING:
     from gradc.codegen.report import Report
@@ -112,7 +113,8 @@ class Compiled(Generic[P, R]):
 
     def _traced_through(self, args: Any, kwargs: Any) -> Any:
         if isinstance(self.function, Plain):
-            return self.function.python(*args, **kwargs)
+            python = self.function.python
+            return (rewritten(python) if self.function.rewrite else python)(*args, **kwargs)
         return inline(self.function, args, kwargs)
 
     @_once
@@ -188,7 +190,7 @@ class Compiled(Generic[P, R]):
                 if instance not in self._methods:
                     method = self.__wrapped__.__get__(instance)
                     self._methods[instance] = Compiled(
-                        Plain(method, self.function.static, self.argnums),
+                        Plain(method, self.function.static, self.argnums, _rewrites(self)),
                         self.argnums,
                         self.has_aux,
                     )
@@ -240,6 +242,14 @@ class Compiled(Generic[P, R]):
         """
         return inspect.explain(self, args, kwargs, grad)
 
+    def source(self) -> str:
+        """The Python source that is traced: the function as it was rewritten.
+
+        Its loops and branches are hooks, which run plain Python unless they meet a traced value.
+        Raises ArgumentError, with the reason, where the function is traced as it stands.
+        """
+        return inspect.source(self.__wrapped__, _rewrites(self))
+
     def llvm(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The LLVM IR: ``ir(..., stage="llvm")``."""
         return inspect.show(self, args, kwargs, "llvm", None)
@@ -282,6 +292,10 @@ def _are_same(some: Sequence[Any], others: Sequence[Any]) -> bool:
     return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
+def _rewrites(compiled: Compiled[..., Any]) -> bool:
+    return isinstance(compiled.function, Plain) and compiled.function.rewrite
+
+
 def _install_all() -> None:
     for compiled in list(_linked):
         compiled._install()
@@ -305,6 +319,7 @@ def compile(
     argnums: Argnums = 0,
     has_aux: bool = False,
     static_argnums: Argnums = (),
+    rewrite: bool = True,
 ) -> Compiled[P, R]: ...
 
 
@@ -315,6 +330,7 @@ def compile(
     argnums: Argnums = 0,
     has_aux: bool = False,
     static_argnums: Argnums = (),
+    rewrite: bool = True,
 ) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
 
 
@@ -324,6 +340,7 @@ def compile(
     argnums: Argnums = 0,
     has_aux: bool = False,
     static_argnums: Argnums = (),
+    rewrite: bool = True,
 ) -> Any:
     """Compile a function of arrays, numbers and pytrees of them to native code.
 
@@ -338,6 +355,8 @@ def compile(
     has_aux: the function returns ``(value, aux)``, and ``aux`` is not differentiated.
     static_argnums: arguments that the function is to see as they are; it is compiled anew
         for each value. Strings, None and functions always are.
+    rewrite: compile loops and branches on traced values; ``source()`` shows what the function is
+        rewritten to for that. Without it the function is traced as it stands, and they are errors.
 
     >>> import numpy as np, gradc
     >>> @gradc.compile
@@ -351,7 +370,8 @@ def compile(
     """
     if function is None:
         return functools.partial(
-            compile, argnums=argnums, has_aux=has_aux, static_argnums=static_argnums
+            compile, argnums=argnums, has_aux=has_aux, static_argnums=static_argnums,
+            rewrite=rewrite,
         )
     if not callable(function):
         raise ArgumentError(
@@ -365,7 +385,7 @@ def compile(
         target = function.function
     else:
         python = function.__wrapped__ if isinstance(function, Compiled) else function
-        target = Plain(python, static_argnums, argnums)
+        target = Plain(python, static_argnums, argnums, rewrite)
     if argnums != 0:  # the default is no mistake in a function without parameters
         target.parameters.check(argnums, "argnums")
     return Compiled(target, argnums, has_aux)

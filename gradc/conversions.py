@@ -6,8 +6,10 @@ anything else raises.
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -73,6 +75,18 @@ def class_of(t: Tracer, may_ask: bool) -> type:
     return t.dtype.type
 
 
+def _not_rewritten() -> str:
+    """Why the code that asks is not one whose branches are compiled; empty if it is."""
+    from gradc.syntax.convert import reason
+
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not is_users(frame):
+        frame = frame.f_back
+    if frame is None or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+        return ""
+    return reason(frame.f_code)
+
+
 class Conversions:
     """The conversions of an array."""
 
@@ -100,7 +114,11 @@ class Conversions:
         )
 
     def __bool__(self: Any) -> bool:
+        if self.is_constant:
+            return bool(self.array())
         remedy = "np.where(condition, a, b) in place of a branch, np.logical_and for `and`"
+        if why := _not_rewritten():
+            remedy += f"; this code's own branches and loops stay Python's: {why}"
         asked = "the truth of a traced value was asked for (if, while, and, or, not)"
         return bool(number(self, TracerBoolError, asked, remedy))
 

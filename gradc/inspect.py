@@ -45,6 +45,17 @@ def show(
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
 
 
+def source(function: Any, rewrite: bool) -> str:
+    """A function as it was rewritten. Raises ArgumentError where it was not."""
+    from gradc.syntax.convert import explained
+
+    found, reason = explained(function) if rewrite else ("", "it was compiled with rewrite=False")
+    if not found:
+        raise ArgumentError(
+            f"{getattr(function, '__name__', function)} is traced as it stands: {reason}")
+    return found
+
+
 def explain(
     compiled: Compiled[..., Any],
     args: tuple[Any, ...],

@@ -154,8 +154,10 @@ class Plain:
         python: Callable[..., Any],
         static: Argnums = (),
         arrays: Argnums = (),
+        rewrite: bool = True,
     ) -> None:
         self.python = python
+        self.rewrite = rewrite
         self.label = getattr(python, "__name__", None) or type(python).__name__
         self.parameters = Parameters(python, self.label)
         self.static: Argnums = as_tuple(static, "static_argnums")
@@ -212,7 +214,8 @@ class Plain:
     def _trace(self, tree: TreeDef, chosen: Sequence[int], given: LeafTypes) -> Lowered:
         names = leaf_names(self.parameters, tree)
         try:
-            traced = trace(self.python, tree, given, names, name=identifier(self.label))
+            traced = trace(self.python, tree, given, names, name=identifier(self.label),
+                           rewrite=self.rewrite)
         except NeedsStatic as request:
             self._asked.add(names[request.leaf])
             raise NeedsStatic(chosen[request.leaf]) from None

@@ -70,7 +70,7 @@ def reduce(compiled: Compiled[..., Any]) -> str | tuple[Any, ...]:
     function = compiled.function
     options = (compiled.argnums, compiled.has_aux)
     if isinstance(function, Plain) and not isinstance(python, Absent) and _picklable(python):
-        return _compile, (python, *options, function.static)
+        return _compile, (python, *options, function.static, function.rewrite)
     states = {path: _state(one.dispatcher) for path, one in _family(compiled)}
     own = _state(compiled.dispatcher)
     if not own[0] and not any(entries for entries, _ in states.values()):
@@ -149,10 +149,12 @@ def _fill(dispatcher: Dispatcher, state: _State) -> None:
             dispatcher.function.keep(signature.tree, signature.types, lowered)
 
 
-def _compile(python: Callable[..., Any], argnums: Any, has_aux: bool, static: Any) -> Any:
+def _compile(
+    python: Callable[..., Any], argnums: Any, has_aux: bool, static: Any, rewrite: bool = True
+) -> Any:
     from gradc.compile import compile
 
-    return compile(python, argnums=argnums, has_aux=has_aux, static_argnums=static)
+    return compile(python, argnums=argnums, has_aux=has_aux, static_argnums=static, rewrite=rewrite)
 
 
 def _restore(

@@ -26,6 +26,7 @@ from gradc.ir.ops import Op
 from gradc.ir.types import TensorType
 from gradc.numpy_api.values import as_tracer, to_value
 from gradc.randomness import Watch
+from gradc.syntax.convert import rewritten
 from gradc.tracer import Tracer, fresh
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
@@ -68,11 +69,13 @@ def trace(
     names: Sequence[str],
     *,
     name: str,
+    rewrite: bool = True,
 ) -> Traced:
     """Run ``function`` once on Tracers and return the graph of what it did.
 
     ``in_tree`` is the structure of ``(args, kwargs)``, ``leaves`` its leaves, ``names`` their
-    names. Raises NeedsStatic, and what :mod:`gradc.errors` has.
+    names; with ``rewrite``, loops and branches on traced values are compiled
+    (:mod:`gradc.syntax`). Raises NeedsStatic, and what :mod:`gradc.errors` has.
     """
     context = Context(name)
     with context.builder.marked(PRIMAL, _definition(function)):
@@ -81,7 +84,7 @@ def trace(
     args, kwargs = unflatten(in_tree, given)
     watch = Watch(function, (args, kwargs))
     with wrappers(function), _active(context):
-        result = function(*args, **kwargs)
+        result = (rewritten(function) if rewrite else function)(*args, **kwargs)
         where = next(iter(_definition(function)), None)
         watch.check(where)
         _check_containers((args, kwargs), unflatten(in_tree, given), in_tree, names, where)
@@ -197,6 +200,10 @@ def _output(leaf: Any, place: str) -> Value:
             ) from error
         except GradcError:
             pass
+    from gradc.control.undefined import Undefined
+
+    if isinstance(leaf, Undefined):
+        leaf.refuse()
     kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__
     raise OutputError(
         f"{place} is a {kind}: a compiled function returns arrays and numbers, in tuples, lists, "

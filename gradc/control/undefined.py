@@ -28,9 +28,10 @@ class Undefined:
     def __getattr__(self, name: str) -> NoReturn:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
-        self._refuse()
+        self.refuse()
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise UndefinedError."""
         raise UndefinedError(
             f"a variable was used that may have no value: {self._why}",
             remedy="assign it before the loop or branch, or in every branch",
@@ -40,7 +41,7 @@ class Undefined:
 
 
 for _name in _OPERATORS.split():
-    setattr(Undefined, f"__{_name}__", Undefined._refuse)
+    setattr(Undefined, f"__{_name}__", Undefined.refuse)
 
 #: a variable that has not been assigned
 UNDEFINED = Undefined("it is not assigned yet")

@@ -142,7 +142,7 @@ class Variables:
             v.value = value
             return False
         leaves, v.tree = flatten(value)
-        v.leaves = [_blank(leaf) if is_number(leaf) else leaf for leaf in leaves]
+        v.leaves = [blank(leaf) if is_number(leaf) else leaf for leaf in leaves]
         v.late = True
         return True
 
@@ -176,7 +176,7 @@ class Variables:
         return tuple(out)
 
 
-def _blank(leaf: Any) -> Any:
+def blank(leaf: Any) -> Any:
     """Zeros like a leaf, of its type: what a variable holds that nobody reads."""
     type_ = carry_of("", leaf).type
     if type_.weak:

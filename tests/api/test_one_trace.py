@@ -21,7 +21,7 @@ def counted():
     @gradc.compile
     def f(x, n=2, flag=True):
         traces.append(type(x).__name__)
-        for _ in range(n):
+        for _ in [None] * n:
             x = x * x
         return x if flag else -x
 

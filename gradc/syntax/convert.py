@@ -1,0 +1,227 @@
+"""Which functions are rewritten, and the rewritten ones, kept by their code."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import dis
+import functools
+import os
+import sys
+import sysconfig
+import threading
+import weakref
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gradc.syntax.unit import Family
+
+_LIBRARIES = frozenset(("numpy", "scipy", "gradc"))
+_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
+_FOLDERS = tuple(
+    sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+#: builtins that choose by a truth
+_CHOOSING = frozenset(("max", "min"))
+#: what arrays, and the modules of NumPy, have: a method of such a name is none of the user's
+_KNOWN = frozenset(
+    name for holder in (np.ndarray, np, np.linalg, list, dict, str, tuple)
+    for name in dir(holder)
+)
+
+REWRITTEN = "it has been rewritten"
+STRAIGHT = "nothing in it branches or loops"
+
+_lock = threading.RLock()
+#: by the id of a code: the code, and its function rewritten, or why it stays as it is
+_families: dict[int, tuple[weakref.ref[CodeType], Family | str]] = {}
+#: the packages with functions that were given to gradc itself
+_asked: set[str] = set()
+
+
+def is_foreign_module(module: ModuleType) -> bool:
+    """Whether a module is no user's: of NumPy, the standard library, another library."""
+    file = getattr(module, "__file__", None)
+    return file is None or _is_foreign(file, module.__name__)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_librarys(file: str) -> bool:
+    return file.startswith((*_FOLDERS, "<frozen", "<__array_function__"))
+
+
+def _is_foreign(file: str, module: str) -> bool:
+    home = module.partition(".")[0]
+    return home in _LIBRARIES or _is_librarys(file) and home not in _asked
+
+
+def rewritten(function: Any) -> Any:
+    """The function to be traced in place of one that was given to gradc: rewritten if need be.
+
+    What cannot be rewritten stays as it is: it can be traced as long as it asks no traced value
+    for its truth or its number.
+    """
+    if isinstance(function, (FunctionType, MethodType)):
+        home = (function.__module__ or "").partition(".")[0]
+        if home not in _LIBRARIES and home not in sys.stdlib_module_names:
+            _asked.add(home)
+    return call(function)
+
+
+def call(function: Any) -> Any:
+    """What to call in place of a function: the function itself, unless it is the user's."""
+    kind = type(function)
+    if kind is FunctionType:
+        return _converted(function)
+    if kind is BuiltinFunctionType:
+        if function is builtins.max or function is builtins.min:
+            from gradc.syntax.sequences import extreme
+
+            return extreme(function)
+        return function
+    if kind is MethodType:
+        inner = function.__func__
+        new = call(inner)
+        return function if new is inner else MethodType(new, function.__self__)
+    if kind is functools.partial:
+        new = call(function.func)
+        if new is function.func:
+            return function
+        return functools.partial(new, *function.args, **function.keywords)
+    if kind is staticmethod:
+        return call(function.__func__)
+    method = None if isinstance(function, type) else _method(kind)
+    if type(method) is FunctionType:
+        new = _converted(method)
+        return function if new is method else MethodType(new, function)
+    return function
+
+
+def _method(kind: type) -> Any:
+    """What runs when an instance is called."""
+    return next((one.__dict__["__call__"] for one in kind.__mro__ if "__call__" in one.__dict__),
+                None)
+
+
+def _converted(function: FunctionType) -> Any:
+    found = family(function)
+    return function if isinstance(found, str) else found.function(function)
+
+
+def family(function: FunctionType) -> Family | str:
+    """A function of the user's rewritten, or why it is not, as a clause."""
+    code = function.__code__
+    known = _families.get(id(code))
+    if known is not None and known[0]() is code:
+        return known[1]
+    if _is_foreign(code.co_filename, function.__module__ or ""):
+        return "it is a library's"
+    with _lock:
+        known = _families.get(id(code))
+        if known is None or known[0]() is not code:
+            key = id(code)
+            known = (weakref.ref(code, functools.partial(_forget, key)), _made(function))
+            _families[key] = known
+            if not isinstance(known[1], str):
+                note(known[1].rewritten)
+    return known[1]
+
+
+def note(rewritten: CodeType) -> None:
+    """Take code that was made here as rewritten, with what is nested in it."""
+    for code in _codes(rewritten):
+        key = id(code)
+        held = weakref.ref(code, functools.partial(_forget, key))
+        _families[key] = (held, REWRITTEN)
+
+
+def _forget(key: int, _: Any) -> None:
+    _families.pop(key, None)
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    """A code and those nested in it."""
+    found = [code]
+    for one in found:
+        found += [inner for inner in one.co_consts if isinstance(inner, CodeType)]
+    return found
+
+
+def reason(code: CodeType) -> str:
+    """Why loops and branches of code are not compiled, as a clause; empty if they should be."""
+    known = _families.get(id(code))
+    if known is None or known[0]() is not code:
+        return "nothing that gradc rewrote called it"
+    found = known[1]
+    return found if isinstance(found, str) and found not in (REWRITTEN, STRAIGHT) else ""
+
+
+def explained(function: Any) -> tuple[str, str]:
+    """The source of a function rewritten, or nothing, and why it stays as it is."""
+    from gradc.creation import unwrapped
+
+    reason = "it is no Python function"
+    for one in unwrapped(function):
+        if isinstance(one, FunctionType):
+            found = family(one)
+            if not isinstance(found, str):
+                return ast.unparse(found.definition), ""
+            reason = found
+    return "", reason
+
+
+def _made(function: FunctionType) -> Family | str:
+    if not _needs(function):
+        return STRAIGHT
+    from gradc.syntax.source import Unavailable, definition
+    from gradc.syntax.unit import Family
+
+    try:
+        return Family(function, definition(function), _lock)
+    except Unavailable as reason:
+        return str(reason)
+
+
+def _needs(function: FunctionType) -> bool:
+    """Whether code branches or loops, or calls what may be a function of the user's."""
+    for code in _codes(function.__code__):
+        raw = code.co_code
+        if any(op in _JUMPS for op in raw[::2]):
+            return True
+        if _CHOOSING.intersection(code.co_names) and any(
+            one.opname == "LOAD_GLOBAL" and one.argval in _CHOOSING
+            for one in dis.get_instructions(code)
+        ):
+            return True
+        if any(name not in _KNOWN and name not in function.__globals__ and
+               not hasattr(builtins, name) for name in code.co_names):
+            return True
+        for name in code.co_names:
+            held = function.__globals__.get(name)
+            if held is not None and not _is_plain(held):
+                return True
+    for cell in function.__closure__ or ():
+        try:
+            held = cell.cell_contents
+        except ValueError:
+            return True
+        if not _is_plain(held):
+            return True
+    return False
+
+
+def _is_plain(held: Any) -> bool:
+    """Whether nothing of the user's runs when this is called, or an attribute of it."""
+    if isinstance(held, ModuleType):
+        return is_foreign_module(held)
+    if isinstance(held, (FunctionType, type)):
+        code = getattr(held, "__code__", None)
+        home = held.__module__ or ""
+        return home.partition(".")[0] in _LIBRARIES or (
+            code is not None and _is_foreign(code.co_filename, home)
+        )
+    plain = (np.ndarray, np.generic, np.ufunc, int, float, str, BuiltinFunctionType)
+    return isinstance(held, plain)

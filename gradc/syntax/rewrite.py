@@ -1,0 +1,234 @@
+"""Rewriting statements: what may meet a traced value gets a hook.
+
+The statements stay in place, so that code in which nothing is traced runs as it was written. An
+``if`` is given a third way, for a test that is traced; a loop goes over what the runtime makes of
+its iterable or its test, which is nothing once the loop has been compiled:
+
+    gradc__test = gradc__.truth(x > 0)
+    if gradc__test is True:
+        ...
+    elif gradc__test is False:
+        ...
+    else:
+        gradc__.branch(0, gradc__test)
+
+    for i in gradc__.loop(1, gradc__.sequence(range)(n)):
+        ...
+
+(The compilers of Python's syntax trees that this learned from are TensorFlow's AutoGraph, Moldovan
+et al., *AutoGraph: Imperative-style coding with graph-based performance*, 2019, and Tangent, van
+Merriënboer et al., 2018.)
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Any
+
+from gradc.syntax.analysis import blocks, escapes
+from gradc.syntax.expressions import RUNTIME, Expressions, hook, is_static, located
+from gradc.syntax.places import Form, Place, Site
+
+if TYPE_CHECKING:
+    from gradc.syntax.unit import Unit
+
+#: the variable that holds a test until it is told
+TEST = "gradc__test"
+#: the parameter of a loop's body
+ITEM = "gradc__item"
+
+
+class Rewriter:
+    """Rewrites the statements of one form."""
+
+    def __init__(self, unit: Unit, form: Form) -> None:
+        self.unit = unit
+        self.form = form
+        self.expression = Expressions(unit.may_be_users, unit.first)
+        #: whether the code needs the runtime of its own call
+        self.has_sites = False
+
+    def body(self) -> list[ast.stmt]:
+        """The statements of the form's function."""
+        form = self.form
+        made: list[ast.stmt] = []
+        if form.item is not None:
+            target = self.expression.inside(form.item)
+            item = ast.Name(ITEM, ast.Load())
+            made.append(located(ast.Assign([target], item), form.item))
+        made += self.block(Place(form.block, of=form))
+        if form.value is not None:
+            value = self.expression.test(form.value)
+            made.append(located(ast.Return(value), form.value))
+        return made
+
+    def block(self, place: Place) -> list[ast.stmt]:
+        """The statements of a block, from a place on."""
+        made: list[ast.stmt] = []
+        for index in range(place.index, len(place.block)):
+            made += self._statement(place.block[index], place.at(index))
+        return made
+
+    def _statement(self, node: ast.stmt, place: Place) -> list[ast.stmt]:
+        method = getattr(self, f"_{type(node).__name__}", None)
+        if method is not None:
+            return method(node, place)  # type: ignore[no-any-return]
+        return [self.expression.inside(node)]
+
+    def _inner(
+        self, block: list[ast.stmt], place: Place, loop: Site | None = None,
+        wall: ast.stmt | None = None,
+    ) -> list[ast.stmt]:
+        """A block of the statement at a place."""
+        return self.block(Place(block, 0, place, loop, wall))
+
+    def _site(self, node: ast.If | ast.For | ast.While, place: Place) -> Site:
+        self.has_sites = True
+        return self.unit.site(node, place, self.form)
+
+    def _hook(self, name: str, site: Site, *args: ast.expr) -> ast.expr:
+        return hook(name, ast.Constant(site.number), *args, at=site.node)
+
+    def _left(self, site: Site, call: ast.expr) -> list[ast.stmt]:
+        """A hook that has run what the statement is, and what follows if a jump may leave it."""
+        if site.leaves == "return":
+            return [located(ast.Return(call), site.node)]
+        done = [located(ast.Expr(call), site.node)]
+        return [*done, located(ast.Break(), site.node)] if site.leaves else done
+
+    # -- branches and loops ------------------------------------------------------------------
+
+    def _If(self, node: ast.If, place: Place) -> list[ast.stmt]:
+        if is_static(node.test):
+            same = ast.If(self.expression(node.test), self._inner(node.body, place),
+                          self._inner(node.orelse, place))
+            return [ast.copy_location(same, node)]
+        site = self._site(node, place)
+        at, test = node.test, ast.Name(TEST, ast.Load())
+        assign = ast.Assign([ast.Name(TEST, ast.Store())],
+                            hook("truth", self.expression.test(node.test), at=at))
+        name = "escape" if site.leaves else "branch"
+        otherwise = ast.If(
+            ast.Compare(test, [ast.Is()], [ast.Constant(False)]),
+            self._inner(node.orelse, place) or [ast.Pass()],
+            self._left(site, self._hook(name, site, test)),
+        )
+        chosen = ast.If(
+            ast.Compare(test, [ast.Is()], [ast.Constant(True)]),
+            self._inner(node.body, place), [otherwise],
+        )
+        return [located(assign, at), located(ast.copy_location(chosen, node), at)]
+
+    def _For(self, node: ast.For, place: Place) -> list[ast.stmt]:
+        site = self._site(node, place)
+        new = ast.For(
+            self.expression.inside(node.target),
+            self._hook("loop", site, self.expression.iterable(node.iter)),
+            self._inner(node.body, place, loop=site),
+            self._after_loop(site, node, place),
+        )
+        return [ast.copy_location(new, node)]
+
+    def _While(self, node: ast.While, place: Place) -> list[ast.stmt]:
+        site = self._site(node, place)
+        new = ast.While(
+            self._hook("going", site, self.expression.test(node.test)),
+            self._inner(node.body, place, loop=site),
+            self._after_loop(site, node, place),
+        )
+        return [ast.copy_location(new, node)]
+
+    def _after_loop(self, site: Site, node: ast.For | ast.While, place: Place) -> list[ast.stmt]:
+        """What stands under ``else``: there the loop may have been run by its hook."""
+        orelse = self._inner(node.orelse, place)
+        if not site.escapes and not (node.orelse and "break" in escapes(node.body)):
+            return orelse
+        finish = self._left(site, self._hook("finish", site))
+        return [located(ast.If(self._hook("ran", site), finish, orelse), node)]
+
+    # -- jumps -------------------------------------------------------------------------------
+
+    def _Return(self, node: ast.Return, place: Place) -> list[ast.stmt]:
+        if self.form.is_root:
+            return [self.expression.inside(node)]
+        value = self.expression(node.value or located(ast.Constant(None), node))
+        return [located(ast.Return(hook("returned", value, at=node)), node)]
+
+    def _Break(self, node: ast.Break, place: Place) -> list[ast.stmt]:
+        if place.enclosing_loop() is not None:
+            return [node]
+        broken = ast.Attribute(ast.Name(RUNTIME, ast.Load()), "BREAK", ast.Load())
+        return [located(ast.Return(broken), node)]
+
+    def _Continue(self, node: ast.Continue, place: Place) -> list[ast.stmt]:
+        if place.enclosing_loop() is not None:
+            return [node]
+        passed = ast.Attribute(ast.Name(RUNTIME, ast.Load()), "CONTINUE", ast.Load())
+        return [located(ast.Return(passed), node)]
+
+    # -- other statements that hold blocks, or names ------------------------------------------
+
+    def _With(self, node: ast.With, place: Place) -> list[ast.stmt]:
+        items = [self.expression.inside(item) for item in node.items]
+        body = self._inner(node.body, place, wall=node)
+        return [ast.copy_location(ast.With(items, body), node)]
+
+    def _Try(self, node: ast.Try, place: Place) -> list[ast.stmt]:
+        return [self._guarded(node, place)]
+
+    def _TryStar(self, node: Any, place: Place) -> list[ast.stmt]:
+        return [self._guarded(node, place)]
+
+    def _guarded(self, node: Any, place: Place) -> ast.stmt:
+        body, orelse, final = (
+            self._inner(block, place, wall=node)
+            for block in (node.body, node.orelse, node.finalbody)
+        )
+        handlers = [
+            ast.copy_location(
+                ast.ExceptHandler(one.type, one.name, self._inner(one.body, place, wall=node)), one)
+            for one in node.handlers
+        ]
+        new: ast.stmt = type(node)(body, handlers, orelse, final)
+        return ast.copy_location(new, node)
+
+    def _Match(self, node: ast.Match, place: Place) -> list[ast.stmt]:
+        cases = [
+            ast.match_case(one.pattern, one.guard, self._inner(one.body, place))
+            for one in node.cases
+        ]
+        new = ast.Match(self.expression(node.subject), cases)
+        return [ast.copy_location(new, node)]
+
+    def _Global(self, node: ast.Global, place: Place) -> list[ast.stmt]:
+        return [located(ast.Pass(), node)]  # declared at the top of the form
+
+    def _Nonlocal(self, node: ast.Nonlocal, place: Place) -> list[ast.stmt]:
+        return [located(ast.Pass(), node)]
+
+    def _FunctionDef(self, node: ast.FunctionDef, place: Place) -> list[ast.stmt]:
+        new = self.unit.family.nested(node, self.unit)
+        new.decorator_list = [self.expression(one) for one in node.decorator_list]
+        new.args = self.expression.inside(node.args)
+        return [new]
+
+    def _AsyncFunctionDef(self, node: ast.AsyncFunctionDef, place: Place) -> list[ast.stmt]:
+        return [node]
+
+    def _AsyncFor(self, node: ast.AsyncFor, place: Place) -> list[ast.stmt]:
+        raise AssertionError("a coroutine is not rewritten")
+
+    def _ClassDef(self, node: ast.ClassDef, place: Place) -> list[ast.stmt]:
+        return [node]
+
+
+def has_raise(block: list[ast.stmt]) -> bool:
+    """Whether a block raises an exception itself."""
+    for node in block:
+        if isinstance(node, ast.Raise):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and any(
+            has_raise(inner) for inner in blocks(node)
+        ):
+            return True
+    return False

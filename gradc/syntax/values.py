@@ -1,0 +1,129 @@
+"""What rewritten code asks of values: whether they are traced, their truth, their choice."""
+
+from __future__ import annotations
+
+import importlib
+from functools import lru_cache
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from gradc.context import contexts
+from gradc.conversions import ask_static
+from gradc.tracer import Tracer, constant
+
+#: how many objects are searched for traced values
+_MANY = 10_000
+
+
+@lru_cache(maxsize=1)
+def control() -> ModuleType | None:
+    """The module that compiles loops and branches, if there is one."""
+    try:
+        return importlib.import_module("gradc.control")
+    except ModuleNotFoundError:
+        return None
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value is known only when the compiled code runs."""
+    if type(value) is not Tracer or value.cell.array is not None:
+        return False
+    return bool(contexts()) and control() is not None
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value can be the bound of a loop: an integer, traced or not."""
+    if type(value) is not Tracer:
+        return isinstance(value, (int, np.integer))
+    return value.dtype.kind in "iu" and not value.shape
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array, traced or not."""
+    return isinstance(value, np.ndarray) or type(value) is Tracer
+
+
+def predicate(value: Any) -> Any:
+    """The truth of a traced value, traced.
+
+    Raises StaticRequest where the value is an argument's that can be known, and TracerBoolError for
+    an array of several elements, which has no truth in NumPy either.
+    """
+    ask_static(value)
+    if value.size != 1:
+        bool(value)
+    scalar = value.reshape(()) if value.shape else value
+    return scalar if scalar.dtype.kind == "b" else scalar != 0
+
+
+def is_truth(value: Any) -> bool:
+    """Whether a value is True, False or traced, not another that has a truth."""
+    if type(value) is Tracer:
+        return value.dtype.kind == "b" and not value.shape
+    return isinstance(value, (bool, np.bool_))
+
+
+def negated(truth: Any) -> Any:
+    """``not truth`` of a traced truth."""
+    return np.logical_not(truth)
+
+
+def as_index(i: Any) -> Any:
+    """A traced number as Python's int, which promotes nothing; any other as it is."""
+    return i.as_integer() if type(i) is Tracer and not i.weak else i
+
+
+def as_traced(array: Any) -> Any:
+    """An array from outside as one of the trace, so that it can be indexed with traced values."""
+    return constant(array)
+
+
+def where(condition: Any, chosen: Any, other: Any) -> Any:
+    """``chosen`` where the condition holds, else ``other``; of numbers."""
+    return np.where(condition, chosen, other)
+
+
+def blank_like(value: Any) -> Any:
+    """Zeros like the numbers and arrays of a pytree: for what nobody reads."""
+    from gradc.control.carries import is_number
+    from gradc.control.variables import blank
+    from gradc.tree import flatten, unflatten
+
+    leaves, tree = flatten(value)
+    return unflatten(tree, [blank(leaf) if is_number(leaf) else leaf for leaf in leaves])
+
+
+def turned(before: Any, after: Any) -> bool:
+    """Whether a number of Python's has become a traced one without meeting any other."""
+    return type(before) in (bool, int, float) and type(after) is Tracer and after.weak
+
+
+def holds_traced(roots: list[Any]) -> bool:
+    """Whether traced values are among some values, or in what they hold."""
+    todo, seen = list(roots), set[int]()
+    while todo and len(seen) < _MANY:
+        value = todo.pop()
+        if is_traced(value):
+            return True
+        if id(value) in seen or isinstance(value, (np.ndarray, str, int, float, type)):
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            todo += value.values()
+        elif isinstance(value, (tuple, list, set)):
+            todo += value
+        elif isinstance(value, FunctionType):
+            todo += (c.cell_contents for c in value.__closure__ or () if _is_full(c))
+        elif not isinstance(value, ModuleType):
+            todo += getattr(value, "__dict__", {}).values()
+    return False
+
+
+def _is_full(cell: CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
