@@ -15,6 +15,7 @@ from gradc.codegen.arrange import Way, lanes_at_a_time
 from gradc.codegen.loops import Contract, Irregular, Nest, Print, RowBlocks, Stage
 from gradc.codegen.prepare import prepare
 from gradc.codegen.program import Lowering
+from gradc.codegen.region.explain import with_insides
 from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
 from gradc.codegen.schedule import Group, Reason, Single
 from gradc.codegen.statements import (
@@ -92,13 +93,13 @@ class _Explainer:
         self.scratch = {buffer.name for buffer, _ in lowering.scratches}
 
     def report(self) -> StageReport:
-        if isinstance(self.stage, RowBlocks):
-            return self._row_blocks(self.stage)
         stage, step = self.stage, self.step
+        if isinstance(stage, RowBlocks):
+            return self._row_blocks(stage)
         nodes = step.nodes
         single = () if isinstance(step, Group) or self._after_blocks() else (step.node.op.name,)
         arithmetic, calls = self._work()
-        return StageReport(
+        report = StageReport(
             number=self.number,
             kind=_kind(stage),
             roles=tuple(dict.fromkeys(n.role.kind for n in nodes)),
@@ -114,6 +115,7 @@ class _Explainer:
             recomputed=self._recomputed(),
             in_place=self._in_place(),
         )
+        return with_insides(report, stage)
 
     def _after_blocks(self) -> bool:
         """Whether this combines the sums of chunks."""
@@ -390,9 +392,6 @@ def _computed(stages: Sequence[Stage]) -> Counter[int]:
 
 
 def _kind(stage: Stage) -> str:
-    match stage:
-        case Contract():
-            return "matrix product"
-        case Irregular():
-            return stage.node.op.name
-    return type(stage).__name__.lower()
+    if isinstance(stage, Contract):
+        return "matrix product"
+    return stage.node.op.name if isinstance(stage, Irregular) else type(stage).__name__.lower()

@@ -17,6 +17,7 @@ from gradc.codegen.guards import ArgSpec
 from gradc.codegen.link import Library
 from gradc.codegen.llvm import Module
 from gradc.codegen.loops import LoopProgram, Print
+from gradc.codegen.machine import memory_bytes
 from gradc.codegen.program import schedule
 from gradc.codegen.region import tape
 from gradc.codegen.region.emit import LIMIT
@@ -66,8 +67,11 @@ class Kernel:
 
     @cached_property
     def program(self) -> LoopProgram:
-        """The loop program."""
-        return schedule(self.graph, self.target)
+        """The loop program. Raises NoTapeMemory if it asks for more than the machine has."""
+        made = schedule(self.graph, self.target)
+        if made.arena > memory_bytes():
+            raise NoTapeMemory(made.arena >> 20, "a call needs")
+        return made
 
     @cached_property
     def module(self) -> Module:

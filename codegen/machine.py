@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 
 #: lines of Linux's description of an x86 processor that LLVM decides by
@@ -32,3 +34,12 @@ def l2_bytes() -> int:
         return int(text.rstrip("KM")) * {"K": 1 << 10, "M": 1 << 20}.get(text[-1], 1)
     except (OSError, ValueError, IndexError):
         return 1 << 20
+
+
+@functools.cache
+def memory_bytes() -> int:
+    """The memory of this machine, in bytes; where it does not say, as much as anyone asks for."""
+    try:
+        return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return 1 << 62

@@ -107,7 +107,7 @@ class Apart:
 class StageReport:
     """One stage. ``ops`` has an op for each value computed; ``calls`` are those of vector math.
 
-    blocks: how rows are cut, where several steps run block by block.
+    blocks: how rows are cut, where several steps run block by block, or how often a loop runs what.
     """
 
     number: int
@@ -154,7 +154,7 @@ class StageReport:
         what = [self.kind, "+".join(self.roles), _listed(where)]
         yield f"stage {self.number}: {', '.join(filter(None, what))}"
         if self.blocks:
-            yield f"  blocks     {self.blocks}"
+            yield f"  {'runs' if self.kind in ('loop', 'branch') else 'blocks':<9}  {self.blocks}"
         if self.loops:
             yield f"  loops      {self.loops}"
         if self.product:

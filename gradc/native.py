@@ -102,8 +102,15 @@ class Native:
         asked = (self.lowered.steps, arguments, outline(structure), rebuild)
         return stored(
             key((source,), "entry", *asked),
-            lambda: self.kernel.code(self._specs(), structure, source, rebuild=rebuild),
+            lambda: self._compiled(structure, rebuild),
         )
+
+    def _compiled(self, structure: Any, rebuild: bool) -> Code:
+        source = self.lowered.source
+        try:
+            return self.kernel.code(self._specs(), structure, source, rebuild=rebuild)
+        except NoTapeMemory as error:
+            raise of_a_run(error) from None
 
     @property
     def entry(self) -> Entry | None:

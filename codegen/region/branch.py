@@ -8,6 +8,7 @@ from gradc.codegen.loops import Stage
 from gradc.codegen.prepare import in_memory_as, prepare
 from gradc.codegen.region.control import Control, may_take
 from gradc.codegen.region.lowering import RegionLowering, copied
+from gradc.codegen.region.onto import onto
 from gradc.codegen.region.sources import kept_by
 from gradc.codegen.region.stages import Body, Branch
 
@@ -23,7 +24,7 @@ class BranchControl(Control):
         kept = {k: p for k, p in kept.items() if self.items[k] in outer.in_place}
         regions = []
         for n, graph in enumerate(node.attrs["branches"]):
-            graph = prepare(graph, lambda k, p: kept.get(k) == p)
+            graph = prepare(onto(graph), lambda k, p: kept.get(k) == p)
             inputs = [self.captured(i) for i in operands]
             results = [
                 None if k in kept or not in_memory_as(t) else self.result(k)

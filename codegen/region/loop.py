@@ -10,6 +10,7 @@ from gradc.codegen.prepare import prepare
 from gradc.codegen.program import Lowering, element_of
 from gradc.codegen.region.control import Control, may_take
 from gradc.codegen.region.lowering import RegionLowering, copied
+from gradc.codegen.region.onto import onto
 from gradc.codegen.region.ranges import Range
 from gradc.codegen.region.stages import (
     Body,
@@ -42,7 +43,7 @@ class LoopControl(Control):
         self.test: Graph | None = attrs["test"]
         first_y = self.carries + (self.test is not None)
         self.ys = [self.items[first_y + k] for k in range(len(self.items) - first_y)]
-        self.body: Graph = prepare(attrs["body"], lambda k, n: k < self.carries >= n > 0)
+        self.body: Graph = prepare(onto(attrs["body"]), lambda k, n: k < self.carries >= n > 0)
         self.slots = [
             self.slot(f"c{k}", self.type(i)) for k, i in enumerate(self.parts.carries)
         ]

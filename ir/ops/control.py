@@ -37,10 +37,10 @@ class TooManyTrips(RuntimeError):
 
 
 class NoTapeMemory(MemoryError):
-    """There is no memory for what a loop keeps."""
+    """There is no memory for what a loop keeps, or for all that a call needs."""
 
-    def __init__(self, mebibytes: int) -> None:
-        super().__init__(f"there is no memory for the {mebibytes} MiB that a loop keeps")
+    def __init__(self, mebibytes: int, what: str = "a loop keeps") -> None:
+        super().__init__(f"there is no memory for the {mebibytes} MiB that {what}")
 
 
 def _strong(type_: TensorType) -> TensorType:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc.codegen.explain import explain
 from gradc.codegen.kernel import Kernel
 from gradc.codegen.loops import Nest
-from gradc.codegen.region.stages import all_stages
+from gradc.codegen.region.stages import Loop, all_stages
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, F32, I64, TensorType
@@ -218,6 +219,21 @@ def test_rows_are_seen_where_they_lie() -> None:
     assert 150 not in copies(kernel)
 
 
+def test_what_is_added_to_a_part_is_added_in_place() -> None:
+    def step(i: Value, a: Value, c: Value) -> Value:
+        part = ops.slice_(a, starts=(40,), sizes=(20,), steps=(2,)) * ops.broadcast(c, shape=(20,))
+        return a + ops.embed(part, shape=(100,), starts=(3,), steps=(3,))
+
+    body = graph([INDEX, f64(100), f64()], step)
+    made = graph([f64(100), f64()], lambda a, c: ops.loop(
+        a.builder, body, carries=[a], captures=[c], length=4))
+    kernel = agree(made, [RNG.normal(size=100), 0.5])
+    (loop,) = (s for s in kernel.program.stages if isinstance(s, Loop))
+    extents = [int(np.prod(s.outer + s.inner)) for s in loop.inside if isinstance(s, Nest)]
+    assert extents
+    assert max(extents) <= 20
+
+
 # -- nests of regions ----------------------------------------------------------------------------
 
 
@@ -410,3 +426,16 @@ def test_long_stages_are_shared_out(threads: int, monkeypatch: pytest.MonkeyPatc
         agree(made, [RNG.normal(size=t.shape) for t in made.input_types])
     finally:
         gradc.set_num_threads(before)
+
+
+# -- what is said about them ---------------------------------------------------------------------
+
+
+def test_the_report_counts_what_iterations_do() -> None:
+    text = str(explain(sweeps(10, 3)))
+    assert "3 iterations, of 8 iterations, of 8 iterations" in text
+    assert "gather ×3, " in text
+    test = graph([INDEX, f64()], lambda i, x: x > 1)
+    body = graph([INDEX, f64()], lambda i, x: ops.sin(x))
+    made = graph([f64()], lambda x: ops.loop(x.builder, body, carries=[x], test=test))
+    assert "while its test holds" in str(explain(made))

@@ -238,3 +238,16 @@ def test_too_much_is_an_error(trips: int) -> None:
     with pytest.raises(MemoryError, match=r"\d+ MiB that a loop keeps"):
         kernel([np.array(trips), np.array(0.7), np.ones(1000)])
     assert [n.op.name for n in kernel.program.checked] == ["loop", "loop"]
+
+
+def test_too_large_an_arena_is_an_error_before_it_runs() -> None:
+    rows = 1 << 40
+    keep = graph([INDEX, f64(100)], lambda i, a: (ops.sin(a), a))
+    back = graph([INDEX, f64(100), f64(100)], lambda i, s, a: s + a)
+
+    def main(a: Value) -> Any:
+        end, kept = ops.loop(a.builder, keep, carries=[a], length=rows)
+        return ops.loop(a.builder, back, carries=[end], xs=[kept], length=rows, reverse=True)
+
+    with pytest.raises(MemoryError, match=r"83886080\d MiB that a call needs|8388608\d\d MiB"):
+        Kernel(graph([f64(100)], main)).program  # noqa: B018
