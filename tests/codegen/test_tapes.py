@@ -249,5 +249,5 @@ def test_too_large_an_arena_is_an_error_before_it_runs() -> None:
         end, kept = ops.loop(a.builder, keep, carries=[a], length=rows)
         return ops.loop(a.builder, back, carries=[end], xs=[kept], length=rows, reverse=True)
 
-    with pytest.raises(MemoryError, match=r"83886080\d MiB that a call needs|8388608\d\d MiB"):
+    with pytest.raises(MemoryError, match=r"838860\d{3} MiB that a call needs"):
         Kernel(graph([f64(100)], main)).program  # noqa: B018
