@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradc.codegen.accumulate import Accumulators, Pointer
+from gradc.codegen.lanes import narrow, widened
 from gradc.codegen.llvm import Builder, Val, intrinsic_suffix, like, scalar_of, vector
 from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
 from gradc.codegen.statements import (
@@ -199,9 +200,12 @@ class Body:
         ty = vector(element, self.lanes)
         if step == 1:
             at = b.gep(base, element, self._index(index))
-            value = (
-                b.load(at, ty, size) if mask is None else b.masked_load(at, mask, ty, size)
-            )
+            if mask is None:
+                value = b.load(at, ty, size)
+            elif used := narrow(mask):
+                value = widened(b, b.load(at, vector(element, used), size), self.lanes)
+            else:
+                value = b.masked_load(at, mask, ty, size)
             return self._to_register(value, dtype)
         return self._to_register(
             self._gathered(base, self._lanes_of(index), ty, size, mask), dtype
@@ -232,6 +236,9 @@ class Body:
             at = b.gep(base, element, self._index(index))
             if self.mask is None:
                 b.store(value, at, size)
+            elif used := narrow(self.mask):
+                part = b.shuffle(value, value, range(used)) if used > 1 else b.extract(value, 0)
+                b.store(part, at, size)
             else:
                 b.masked_store(value, at, self.mask, size)
         else:

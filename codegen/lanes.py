@@ -29,6 +29,27 @@ def first_lanes(used: int, lanes: int) -> Val:
     return Val(f"<{bits}>", f"<{lanes} x i1>")
 
 
+def narrow(mask: Val | None) -> int:
+    """How many lanes a mask of :func:`first_lanes` uses, if those are a vector of their own; or 0.
+
+    A store of just these can be read back while it is on its way to the cache: one under a mask
+    must have arrived.
+    """
+    if mask is None or not mask.ref.startswith("<i1 true"):
+        return 0
+    used = mask.ref.count("true")
+    return used if used & (used - 1) == 0 and used < lanes_of(mask.ty) else 0
+
+
+def widened(b: Builder, value: Val, lanes: int) -> Val:
+    """The lanes of a value, then zeros."""
+    ty = vector(scalar_of(value.ty), lanes)
+    if lanes_of(value.ty) == 1:
+        return b.insert(b.const(0, ty), value, 0)
+    used = lanes_of(value.ty)
+    return b.shuffle(value, b.const(0, value.ty), [min(i, used) for i in range(lanes)])
+
+
 def parts(n: int, lanes: int) -> list[Part]:
     """``n`` elements as full vectors and at most one narrower or partly used vector."""
     full = [Part(i, lanes, lanes) for i in range(0, n - lanes + 1, lanes)]
