@@ -43,6 +43,8 @@ class Context:
         self.leaf_of: dict[int, int] = {}
         #: id of an input -> the Tracer of an enclosing trace that it is
         self.source_of: dict[int, Tracer] = {}
+        #: cells of enclosing traces that a loop in here has made void, and by which name
+        self.retired: list[tuple[Cell, str]] = []
         #: the first request and the first error of this trace: user code may have caught them
         self.request: StaticRequest | None = None
         self.failure: Exception | None = None

@@ -215,6 +215,9 @@ class _Sum:
 
 def _key(value: Value, context: Context, budget: list[int]) -> Any:
     """What is equal for equal values, so far as it is looked at."""
+    known = constant_number(value)
+    if known is not None:
+        return value.type, known
     node = value.node
     budget[0] -= 1
     if budget[0] <= 0 or not node.operands or node.regions or node.op.name == "item":

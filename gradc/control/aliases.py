@@ -23,28 +23,52 @@ from gradc.tracer import Tracer
 Doubt = tuple[str, str] | None
 
 
-def lend(result: Tracer, leaves: Sequence[Any], name: str) -> None:
-    """Note that a result may be another name for what it was made of, where that still exists."""
+class Lent:
+    """The doubt about a cell that may be the same storage as others: whether they were written."""
+
+    def __init__(self, cells: Sequence[Cell], name: str) -> None:
+        self.cells = list(cells)
+        self.name = name
+        self.rescue = f"copy it in the loop or branch: {name} = {name}.copy()"
+        self._versions = [cell.version for cell in cells]
+
+    def __call__(self) -> Doubt:
+        """What is wrong, if it is."""
+        if [cell.version for cell in self.cells] == self._versions:
+            return None
+        what = f"`{self.name}` was used after an array that it may be a view of was written to"
+        return what, self.rescue
+
+
+def lend(result: Tracer, leaves: Sequence[Any], name: str, cells: Sequence[Cell] = ()) -> None:
+    """Note that a result may be another name for what it was made of, where that still exists.
+
+    leaves: what it is in an iteration or branch; cells: storage that it may be besides.
+    """
     if result.is_scalar:
         return
-    lenders = [
-        leaf.cell for leaf in leaves
-        if isinstance(leaf, Tracer) and not leaf.is_scalar and leaf.cell.trace in contexts()
-    ]
+    found = [*cells, *(cell for leaf in leaves for cell in storages(leaf))]
+    lenders = [cell for cell in found if cell.trace in contexts()]
     if not lenders and not any(isinstance(leaf, np.ndarray) for leaf in leaves):
         return
-    cell = result.cell
-    rescue = f"copy it in the loop or branch: {name} = {name}.copy()"
-    cell.guard = f"`{name}`, which may be another name for an array that exists besides"
-    cell.rescue = rescue
-    versions = [(lender, lender.version) for lender in lenders]
+    lent = Lent(lenders, name)
+    result.cell.guard = f"`{name}`, which may be another name for an array that exists besides"
+    result.cell.rescue = lent.rescue
+    result.cell.doubt = lent
 
-    def doubt() -> Doubt:
-        if all(lender.version == version for lender, version in versions):
-            return None
-        return f"`{name}` was used after an array that it may be a view of was written to", rescue
 
-    cell.doubt = doubt
+def storages(leaf: Any) -> list[Cell]:
+    """The cells that an array may be stored in."""
+    if not isinstance(leaf, Tracer) or leaf.is_scalar:
+        return []
+    found: dict[int, Cell] = {}
+    todo = [leaf.cell]
+    while todo:
+        cell = todo.pop()
+        if id(cell) not in found:
+            found[id(cell)] = cell
+            todo += cell.doubt.cells if isinstance(cell.doubt, Lent) else []
+    return list(found.values())
 
 
 def retire(cell: Cell, name: str) -> None:
@@ -53,6 +77,8 @@ def retire(cell: Cell, name: str) -> None:
     The variable goes on with the loop's result; every other name for the array is void.
     """
     owner: Context | None = current()
+    if owner is not None and owner.is_region and cell.trace is not owner:
+        owner.retired.append((cell, name))
 
     def doubt() -> Doubt:
         if owner not in contexts():  # that trace of the loop was given up
@@ -107,33 +133,79 @@ def check_apart(
     given: the carries as the body got them; after: what it made of them; uses: of those that they
     began as; stored: the cells from outside that the body writes.
     """
+    written = all_written(given, after)
     region = current()
-    own = {id(t.cell) for t in given}
-    for k in sorted(all_written(given, after)):
-        cell = given[k].cell
-        if cell.guard:
-            raise ReadOnlyError(f"a write into {cell.guard}", types=[str(given[k].type)],
-                                remedy=cell.rescue)
-        first, leaf = uses.cells[k], after[k]
-        also = next((
-            f"`{names[j]}`" for j in range(len(names)) if j != k and (
-                first is not None and uses.cells[j] is first
-                or isinstance(after[j], Tracer) and isinstance(leaf, Tracer)
-                and after[j].cell is leaf.cell and not leaf.is_scalar
-            )
-        ), "")
-        if not also and isinstance(leaf, Tracer) and not leaf.is_scalar:
-            outside = leaf.cell.trace is not region or any(c is leaf.cell for c in stored)
-            if outside and id(leaf.cell) not in own:
-                also = "one from outside the loop"
-        if not also and first is not None and id(first) in uses.used:
-            also = "one that the loop uses"
+    for _, name in region.retired if region is not None else ():
+        raise CarryError(
+            f"`{name}` is an array from outside a loop, which a loop in it writes into and gives "
+            "to other names",
+            remedy=f"begin the inner loop with a copy: {name} = {name}.copy()",
+        )
+    read = _read(given, after)
+    for k, t in enumerate(given):
+        if k in written and t.cell.guard:
+            raise ReadOnlyError(f"a write into {t.cell.guard}", types=[str(t.type)],
+                                remedy=t.cell.rescue)
+        also = _also(k, names, given, after, uses, stored, written, k in read)
         if also:
             raise CarryError(
-                f"`{names[k]}`, which the loop writes into and assigns, is at times the same array "
-                f"as another: {also}",
+                f"`{names[k]}`, which a loop assigns, is at times the same array as another, and "
+                f"is written into: {also}",
                 remedy=f"make it an array of its own: {names[k]} = {names[k]}.copy()",
             )
+
+
+def _also(
+    k: int, names: Sequence[str], given: Sequence[Tracer], after: Sequence[Any], uses: Uses,
+    stored: Sequence[Cell], written: set[int], read: bool,
+) -> str:
+    """What carry k is another name for, where that matters."""
+    first, leaf = uses.cells[k], after[k]
+    outside = {id(cell) for cell in stored}
+    if first is not None and id(first) in outside:
+        return "one that the loop writes into under another name"
+    own = {id(t.cell): j for j, t in enumerate(given)}
+    found = storages(leaf)
+    # One storage that a carry had is that carry's array, which moves as it should.
+    carried = [own[id(cell)] for cell in found if id(cell) in own] if len(found) > 1 else []
+    if read and any(id(cell) in outside for cell in found):
+        return "one that the loop writes into under another name"
+    if k not in written:
+        moving = read and any(j in written for j in carried)
+        return f"`{names[carried[0]]}`" if moving else ""
+    if first is not None and id(first) in uses.used:
+        return "one that the loop uses under another name"
+    region = current()
+    if carried or any(
+        id(cell) in outside or (cell.trace is not region and id(cell) not in own) for cell in found
+    ):
+        return "one from outside the loop, or from before"
+    for j, name in enumerate(names):
+        other = {id(cell) for cell in storages(after[j])}
+        shared = (first is not None and uses.cells[j] is first) or any(
+            id(cell) in other for cell in found
+        )
+        if j != k and shared:
+            return f"`{name}`"
+    return ""
+
+
+def _read(given: Sequence[Tracer], after: Sequence[Any]) -> set[int]:
+    """Which of the carries an iteration, this one or a later one, computes with."""
+    own = {id(t.cell): k for k, t in enumerate(given)}
+    moves = [
+        (own[id(cell)], j) for j, leaf in enumerate(after) for cell in storages(leaf)
+        if id(cell) in own
+    ]
+    region = current()
+    assert region is not None
+    nodes = region.builder.nodes
+    used = {operand for node in nodes for operand in node.operands}
+    first = region.builder.inputs[1:]  # before them comes the index
+    read = {k for k, id_ in zip(range(len(given)), first, strict=False) if id_ in used}
+    while grown := {k for k, j in moves if j in read} - read:
+        read |= grown
+    return read
 
 
 def all_written(given: Sequence[Tracer], after: Sequence[Any]) -> set[int]:
@@ -141,13 +213,59 @@ def all_written(given: Sequence[Tracer], after: Sequence[Any]) -> set[int]:
     place = {id(t.cell): k for k, t in enumerate(given) if not t.is_scalar}
     # in the next iteration carry j holds the array that carry k holds now
     moves = [
-        (place[id(leaf.cell)], j) for j, leaf in enumerate(after)
-        if isinstance(leaf, Tracer) and id(leaf.cell) in place
+        (place[id(cell)], j) for j, leaf in enumerate(after) for cell in storages(leaf)
+        if id(cell) in place
     ]
     written = {k for k, t in enumerate(given) if not t.is_scalar and was_written(t)}
     while grown := {k for k, j in moves if j in written} - written:
         written |= grown
     return written
+
+
+def origins(
+    j: int, given: Sequence[Tracer], after: Sequence[Any], initial: Sequence[Any],
+    trips: int | None,
+) -> list[Any]:
+    """The leaves that carry j may be the same array as after ``trips`` iterations, or any number.
+
+    An iteration may have made it, or it is what another carry was before.
+    """
+    place = {id(t.cell): k for k, t in enumerate(given) if not t.is_scalar}
+    found: list[Any] = []
+    walked: list[int] = [j]
+    while trips is None or len(walked) <= trips:
+        leaf = after[walked[-1]]
+        k = place.get(id(leaf.cell)) if isinstance(leaf, Tracer) else None
+        if k is None:
+            return [*found, leaf]
+        if k in walked:
+            cycle = walked[walked.index(k) :]
+            if trips is None:
+                return found
+            return [initial[cycle[(trips - walked.index(k)) % len(cycle)]]]
+        walked.append(k)
+        if trips is None:
+            found.append(initial[k])
+    return [initial[walked[-1]]]
+
+
+def reached(
+    leaf: Any, given: Sequence[Tracer], after: Sequence[Any], initial: Sequence[Any]
+) -> list[Cell]:
+    """The cells outside a loop that what an iteration gave may be stored in."""
+    place = {id(t.cell): k for k, t in enumerate(given) if not t.is_scalar}
+    todo, seen, out = storages(leaf)[1:], set[int](), []
+    while todo:
+        cell = todo.pop()
+        if id(cell) in seen:
+            continue
+        seen.add(id(cell))
+        k = place.get(id(cell))
+        if k is None:
+            out.append(cell)
+        else:
+            todo += [*storages(initial[k]), *storages(after[k])]
+    return out
 
 
 def was_written(t: Tracer) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from gradc.cells import Cell
-from gradc.control.aliases import is_doubtful, lend
+from gradc.control.aliases import is_doubtful, lend, retire
 from gradc.control.carries import described, is_number, line_of
 from gradc.control.loops import known_int, truth_of
 from gradc.control.regions import Ends, Region, close, is_scalar, whole, written_back
@@ -140,6 +140,9 @@ class Branches:
         for m, value in zip(traced, results, strict=False):
             m.result = fresh(value, weak=m.type.weak, is_scalar=m.scalar)
         written_back(cells, results[len(traced) :])
+        for one in self.traced:
+            for cell, name in one.region.retired:
+                retire(cell, name)
         if self.shares:
             for m in traced:
                 assert m.result is not None

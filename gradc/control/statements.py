@@ -165,7 +165,7 @@ def _traced(
             region = here()
             assert isinstance(region, Region)
             with uses.noted():
-                state = body(i, variables.given(carries))
+                state = body(i, variables.begin(carries))
             return variables.taken(state, uses, region.cells), []
 
         loop = Loop(variables.carries(), variables.initial(), step, **many)
@@ -173,7 +173,7 @@ def _traced(
             last, _ = loop.run()
         except Again:
             continue
-        return variables.results(last)
+        return variables.results(last, many.get("length"))
 
 
 def _attempt(

@@ -16,6 +16,8 @@ from gradc.control.aliases import (
     is_doubtful,
     is_itself,
     lend,
+    origins,
+    reached,
     retire,
     was_written,
 )
@@ -59,6 +61,7 @@ class Variables:
         self.kept: set[str] = set()
         self._after: list[Any] = []
         self._given: list[Tracer] = []
+        self._written: set[int] = set()
 
     def _carried(self) -> list[tuple[_Variable, str, int]]:
         """Variable, name and position of each leaf that is carried."""
@@ -76,9 +79,13 @@ class Variables:
         """The carried leaves before the loop."""
         return [v.leaves[k] for v, _, k in self._carried()]
 
-    def given(self, carries: Sequence[Tracer]) -> tuple[Any, ...]:
-        """The state as the body gets it."""
+    def begin(self, carries: Sequence[Tracer]) -> tuple[Any, ...]:
+        """The state as the body gets it, whose result is then given to :meth:`taken`."""
         self._given = list(carries)
+        return self.given(carries)
+
+    def given(self, carries: Sequence[Tracer]) -> tuple[Any, ...]:
+        """The state with these carries."""
         moving = iter(carries)
         carried = {(id(v), k) for v, _, k in self._carried()}
         for (v, name, k), t in zip(self._carried(), carries, strict=True):
@@ -119,7 +126,8 @@ class Variables:
                 if (id(v), k) in carried:
                     if not is_number(leaves[k]):
                         raise restructured(name, "a number or array", repr(leaves[k]))
-                    again = self._keeps(name, v.leaves[k], next(given), leaves[k]) or again
+                    t, before = next(given), v.leaves[k]
+                    again = self._keeps(name, before, t, leaves[k], stored) or again
                     after.append(leaves[k])
                 elif name in self.kept:
                     if not _same_view(v.leaves[k], leaves[k]):
@@ -134,6 +142,7 @@ class Variables:
             raise Again
         check_apart([name for _, name, _ in self._carried()], self._given, after, uses, stored)
         self._after = after
+        self._written = all_written(self._given, after)
         return after
 
     def _appears(self, v: _Variable, value: Any) -> bool:
@@ -146,26 +155,38 @@ class Variables:
         v.late = True
         return True
 
-    def _keeps(self, name: str, before: Any, given: Tracer, after: Any) -> bool:
-        """Whether a carry turns out to be an array that keeps its name and is written into."""
-        array = isinstance(before, Tracer) and not before.is_scalar
-        if array and is_itself(given, after) and was_written(given):
+    def _keeps(
+        self, name: str, before: Any, given: Tracer, after: Any, stored: Sequence[Cell]
+    ) -> bool:
+        """Whether a carry turns out to be an array that keeps its name and is written into, under
+        this name or another.
+        """
+        if not isinstance(before, Tracer) or before.is_scalar or not is_itself(given, after):
+            return False
+        if was_written(given) or any(cell is before.cell for cell in stored):
             self.kept.add(name)
             return True
         return False
 
-    def results(self, last: Sequence[Tracer]) -> tuple[Any, ...]:
-        """The state after the loop."""
+    def results(self, last: Sequence[Tracer], trips: int | None) -> tuple[Any, ...]:
+        """The state after the loop of ``trips`` iterations, if their number is known."""
         out = []
         moved: dict[tuple[int, int], Any] = {}
-        written = all_written(self._given, self._after)
+        written = self._written
+        # What was written into is void under its other names: nothing is another name for it.
+        initial = [None if k in written else x for k, x in enumerate(self.initial())]
         rows = zip(self._carried(), last, self._given, self._after, strict=True)
         for j, ((v, name, k), result, given, after) in enumerate(rows):
             before = v.leaves[k]
             if is_itself(given, after) and not v.late:
                 moved[id(v), k] = before  # never touched: still the same array
                 continue
-            lend(result, [after], name)
+            leaves = origins(j, self._given, self._after, initial, trips)
+            cells = [
+                cell for leaf in leaves
+                for cell in reached(leaf, self._given, self._after, initial)
+            ]
+            lend(result, leaves, name, cells)
             if j in written and isinstance(before, Tracer):
                 retire(before.cell, name)
             moved[id(v), k] = result

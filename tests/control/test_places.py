@@ -149,6 +149,8 @@ def test_a_window_of_unknown_length() -> None:
         with pytest.raises(TracerIndexError, match="the length of the result is not known"):
             f(index)
     f(lambda i: slice(2 * i - 1, i + i + 1))
+    f(lambda i: slice(i % 3, i % 3 + 2))
+    f(lambda i: slice(-(i * i) + 2, 3 - i * i))
 
 
 def test_a_slice_by_an_argument_is_static() -> None:
