@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gradc
 from gradc.codegen.kernel import Kernel
 from gradc.ir import autodiff, interp, passes
 from gradc.ir.graph import Graph
@@ -36,6 +37,30 @@ def check(seed: int) -> None:
 @given(seed=SEEDS)
 def test_programs(seed: int) -> None:
     check(seed)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is long enough to be shared out among threads."""
+    for name in ("LONG", "CHUNK", "LONG_PRODUCT", "CHUNK_OF_PRODUCT"):
+        monkeypatch.setattr(f"gradc.codegen.chunks.{name}", 1)
+    monkeypatch.setattr("gradc.codegen.chunks.WHOLE", 2)
+    monkeypatch.setattr("gradc.codegen.chunks.COMPENSATE", 2)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_programs_in_chunks() -> None:
+    @settings(max_examples=10, deadline=None, derandomize=True)
+    @given(seed=SEEDS)
+    def run(seed: int) -> None:
+        check(seed)
+
+    before = gradc.get_num_threads()
+    try:
+        gradc.set_num_threads(2)
+        run()
+    finally:
+        gradc.set_num_threads(before)
 
 
 @pytest.mark.exhaustive

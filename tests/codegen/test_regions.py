@@ -403,6 +403,17 @@ def test_calls_are_inlined() -> None:
     agree(made, [0.3, [0.1, -0.2, -3.0]])
 
 
+def test_prints_in_loops(capsys: pytest.CaptureFixture[str]) -> None:
+    def step(i: Value, x: Value) -> Value:
+        ops.debug_print(i, x, format="{} {}")
+        return x * 2
+
+    body = graph([INDEX, f64()], step)
+    made = graph([f64()], lambda x: ops.loop(x.builder, body, carries=[x], length=3))
+    Kernel(made)([np.array(1.5)])
+    assert capsys.readouterr().out == "0 1.5\n1 3.0\n2 6.0\n"
+
+
 @pytest.mark.parametrize("threads", [1, 3])
 def test_long_stages_are_shared_out(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LONG", "CHUNK", "LONG_PRODUCT", "CHUNK_OF_PRODUCT"):
