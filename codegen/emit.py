@@ -20,11 +20,12 @@ from gradc.codegen.loops import (
     Stage,
 )
 from gradc.codegen.nests import NestEmitter
+from gradc.codegen.parts import math_calls, parts_of
 from gradc.codegen.region import tape
 from gradc.codegen.region.emit import Region
-from gradc.codegen.region.stages import Branch, Loop, Straight, all_stages
+from gradc.codegen.region.stages import Branch, Loop, Straight
 from gradc.codegen.scalars import memory_type
-from gradc.codegen.statements import MATH_COST, Buffer, Compute, Gather, cost
+from gradc.codegen.statements import Buffer, Gather
 from gradc.codegen.targets import Target, host
 from gradc.codegen.tiles import TileEpilogue
 
@@ -32,9 +33,6 @@ from gradc.codegen.tiles import TileEpilogue
 OUT_OF_BOUNDS, INTERRUPTED, CALLBACK_FAILED = 1, 2, 3
 
 _TABLES = [("ptr", "args"), ("ptr", "outs"), ("ptr", "ws")]
-
-#: statements of a function: code generation is superlinear in the size of functions
-FUNCTION = 1500
 
 #: bytes of a constant that stand in the module; larger ones are live objects of the process
 CONSTANT = 1 << 16
@@ -58,7 +56,7 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
 
     ``prefix`` begins the names of its constants and prints, where a module has several programs.
     """
-    if _math_calls(program) > INLINE_MATH:
+    if math_calls(program) > INLINE_MATH:
         module.outline = True
     if program.tapes is None:
         _emit_parts(module, program, name, prefix)
@@ -74,7 +72,7 @@ def emit_kernel(module: Module, program: LoopProgram, name: str, prefix: str = "
 
 
 def _emit_parts(module: Module, program: LoopProgram, name: str, prefix: str) -> None:
-    parts = _parts(program)
+    parts = parts_of(program)
     if len(parts) == 1:
         Function(module, name, prefix).emit(enumerate(program.stages))
         return
@@ -89,42 +87,6 @@ def _emit_parts(module: Module, program: LoopProgram, name: str, prefix: str) ->
         return_if(b, b.icmp("ne", status, b.i64(0)), status)
     b.ret(b.i64(0))
     b.finish()
-
-
-def _math_calls(program: LoopProgram) -> int:
-    parts = [
-        part
-        for stage in all_stages(program.stages)
-        for part in (stage.stages if isinstance(stage, RowBlocks) else [stage])
-    ]
-    return sum(
-        cost(statement.node) >= MATH_COST
-        for stage in parts
-        if isinstance(stage, Nest)
-        for phase in stage.phases
-        for statement in (*phase.row, *phase.body)
-        if isinstance(statement, Compute)
-    )
-
-
-def _parts(program: LoopProgram) -> list[list[tuple[int, Stage]]]:
-    parts: list[list[tuple[int, Stage]]] = [[]]
-    size = 0
-    for k, stage in enumerate(program.stages):
-        weight = sum(map(_weight, all_stages([stage])))
-        if size + weight > FUNCTION and parts[-1]:
-            parts.append([])
-            size = 0
-        parts[-1].append((k, stage))
-        size += weight
-    return parts
-
-
-def _weight(stage: Stage) -> int:
-    """How much code a stage is, without those inside it."""
-    if isinstance(stage, Nest):
-        return sum(len(p.row) + 2 * len(p.body) for p in stage.phases)
-    return len(stage.statements) if isinstance(stage, Straight) else 50
 
 
 def return_if(b: Builder, failed: Val, status: Val) -> None:
