@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from gradc.cells import Cell
+from gradc.context import current
 from gradc.control.aliases import is_doubtful, lend, retire
 from gradc.control.carries import described, is_number, line_of
 from gradc.control.loops import known_int, truth_of
@@ -19,6 +20,7 @@ from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import I64, TensorType, promote
 from gradc.numpy_api.values import as_tracer, convert, to_value
+from gradc.syntax.convert import rewritten
 from gradc.tracer import Tracer, fresh
 from gradc.tree import LEAF, TreeDef, flatten, paths, unflatten
 
@@ -41,7 +43,7 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     for function in (true_fun, false_fun):
         _check_callable(function)
     if not isinstance(pred, Tracer) or pred.is_constant:
-        return true_fun(*operands) if pred else false_fun(*operands)
+        return _called(true_fun if pred else false_fun, operands)
     index = convert(fresh(truth_of(pred)), I64)
     return _results(index, [false_fun, true_fun], operands, ["else", "then"])
 
@@ -62,9 +64,9 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         _check_callable(function)
     known = known_int(index)
     if known is not None:
-        return functions[min(max(known, 0), len(functions) - 1)](*operands)
+        return _called(functions[min(max(known, 0), len(functions) - 1)], operands)
     if len(functions) == 1:
-        return functions[0](*operands)
+        return _called(functions[0], operands)
     names = [f"branch {k}" for k in range(len(functions))]
     return _results(convert(index, I64), functions, operands, names)
 
@@ -86,7 +88,12 @@ def _results(
 
 
 def _single(function: Callable[..., Any], operands: Any) -> tuple[Any]:
-    return (function(*operands),)
+    return (_called(function, operands),)
+
+
+def _called(function: Callable[..., Any], operands: Any) -> Any:
+    """What a branch gives; in a trace, with its own loops and branches compiled too."""
+    return (function if current() is None else rewritten(function))(*operands)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from gradc.control.carries import is_number
 from gradc.control.regions import Region, close, here, is_scalar, whole, written_back
 from gradc.ir import ops
 from gradc.numpy_api.values import as_tracer
+from gradc.syntax.convert import rewritten
 from gradc.tracer import fresh
 from gradc.tree import flatten, unflatten
 
@@ -31,7 +32,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if current() is None:
             return f(*args, **kwargs)
-        return checkpointed(lambda: f(*args, **kwargs), getattr(f, "__name__", "f"))
+        return checkpointed(lambda: rewritten(f)(*args, **kwargs), getattr(f, "__name__", "f"))
 
     return wrapper
 

@@ -21,6 +21,7 @@ from gradc.ir.graph import Value
 from gradc.ir.types import TensorType
 from gradc.leaves import children
 from gradc.numpy_api.values import as_tracer, is_traced, shape_of, to_value
+from gradc.syntax.convert import rewritten
 from gradc.tracer import Tracer, constant, fresh
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
@@ -50,8 +51,10 @@ class _Custom:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's value; in a derivative, the rule's."""
-        if current() is None or getattr(self._active, "depth", 0) >= _ORDERS:
+        if current() is None:
             return self.fun(*args, **kwargs)
+        if getattr(self._active, "depth", 0) >= _ORDERS:
+            return rewritten(self.fun)(*args, **kwargs)
         bound = inspect.signature(self.fun).bind(*args, **kwargs)
         bound.apply_defaults()
         if bound.kwargs:
@@ -59,7 +62,7 @@ class _Custom:
                 f"{self.name} has a derivative of its own, and takes arguments by position: "
                 f"{', '.join(bound.kwargs)}", remedy="make them positional parameters")
         call = _Call(self, bound.args)
-        return self._call(call) if call.moving else self.fun(*bound.args)
+        return self._call(call) if call.moving else rewritten(self.fun)(*bound.args)
 
     def _call(self, call: _Call) -> Any:
         raise NotImplementedError
@@ -108,10 +111,10 @@ class custom_vjp(_Custom):  # noqa: N801  (JAX's name; it decorates functions)
                                 remedy=f"{self.name}.defvjp(fwd, bwd)")
         body = Closed(self.name)
         with body.active():
-            results = _Results(self.name, self.fun(*call.inputs(body)))
+            results = _Results(self.name, rewritten(self.fun)(*call.inputs(body)))
         forward = Closed(f"{self.name}_fwd")
         with forward.active(), self.rule():
-            pair = self.fwd(*call.inputs(forward))
+            pair = rewritten(self.fwd)(*call.inputs(forward))
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise ArgumentError(
                     f"the forward rule of {self.name} returns its value and what the backward "
@@ -129,7 +132,7 @@ class custom_vjp(_Custom):  # noqa: N801  (JAX's name; it decorates functions)
                 elif isinstance(leaf, Tracer):
                     kept[k] = constant(leaf.array().copy())
             cotangent = results.cotangents(backward)
-            given = self.bwd(*call.nondiff, unflatten(kept_tree, kept), cotangent)
+            given = rewritten(self.bwd)(*call.nondiff, unflatten(kept_tree, kept), cotangent)
             pulled = call.cotangents(given)
         captures, (ids, forward_ids, backward_ids) = captured([body, forward, backward])
         call.refuse_floats(captures)
@@ -201,12 +204,12 @@ class custom_jvp(_Custom):  # noqa: N801  (JAX's name; it decorates functions)
                                 remedy=f"{self.name}.defjvp(rule)")
         body = Closed(self.name)
         with body.active():
-            results = _Results(self.name, self.fun(*call.inputs(body)))
+            results = _Results(self.name, rewritten(self.fun)(*call.inputs(body)))
         region = Closed(f"{self.name}_jvp")
         with region.active(), self.rule():
             args = call.inputs(region)
             primals, tangents = call.differentiable(args), call.tangents(region)
-            pair = self.jvp(*call.nondiff, primals, tangents)
+            pair = rewritten(self.jvp)(*call.nondiff, primals, tangents)
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise ArgumentError(f"the rule of {self.name} returns its value and its tangent",
                                     remedy="return value, tangent")

@@ -21,6 +21,7 @@ from gradc.control.state import State
 from gradc.errors import ArgumentError
 from gradc.ir.graph import Value
 from gradc.ir.types import UNKNOWN
+from gradc.syntax.convert import rewritten
 from gradc.tracer import Tracer
 from gradc.tree import flatten, unflatten
 
@@ -43,7 +44,7 @@ def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> A
         for k in builtins.range(int(lo), int(hi)):
             state = body(k, state)
         return state
-    state = State("state", init)
+    state, body = State("state", init), rewritten(body)
     trips = trips_of(lo, hi)
 
     def step(i: Tracer, carries: list[Tracer], _: Any) -> tuple[list[Any], list[Any]]:
@@ -86,7 +87,7 @@ def while_loop(
                 raise RuntimeError(f"a while loop ran more than {limit} times")
             state, count = body(state), count + 1
         return state
-    state = State("state", init)
+    state, cond, body = State("state", init), rewritten(cond), rewritten(body)
 
     def step(_i: Tracer, carries: list[Tracer], _: Any) -> tuple[list[Any], list[Any]]:
         return state.taken(body(state.filled(carries))), []

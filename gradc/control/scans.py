@@ -17,6 +17,7 @@ from gradc.control.segments import Checkpoint, segments_of
 from gradc.control.state import State
 from gradc.errors import ArgumentError, ShapeError
 from gradc.numpy_api.values import as_tracer
+from gradc.syntax.convert import rewritten
 from gradc.tracer import Tracer
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
@@ -60,7 +61,7 @@ def scan(
     if current() is None:
         return _scan_in_python(f, own(init), leaves, tree, count, reverse)
     rows = [as_tracer(x) for x in leaves]
-    one = _Scan(f, init, tree, reverse)
+    one = _Scan(rewritten(f), init, tree, reverse)
     return one.over(rows, count, turns, segments_of(checkpoint, count, one.state.carries()))
 
 
