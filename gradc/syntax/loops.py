@@ -25,11 +25,20 @@ if TYPE_CHECKING:
 
 #: a loop over a known range, or over an array, of so many elements is unrolled
 UNROLL = 16
+#: the same for a loop around another one, as what is unrolled multiplies
+UNROLL_AROUND = 4
 #: as many operations as unrolled loops may make of a function
 MOST = 500_000
 
 #: builtins that do something each time they are called, so that a loop that calls them is unrolled
 _ACTING = frozenset(("print", "next", "input", "open", "exec", "eval", "setattr", "delattr"))
+
+
+def _shortest(site: Site) -> int:
+    """The longest loop that is unrolled at once."""
+    inner = (node for statement in site.node.body for node in ast.walk(statement))
+    around = any(isinstance(node, (ast.For, ast.While)) for node in inner)
+    return UNROLL_AROUND if around else UNROLL
 
 
 class Unsuitable(Exception):
@@ -103,7 +112,9 @@ class Frame(Branches):
                 raise
         elif sequence.forced:
             outcome = self._counted(site, sequence)
-        elif sequence.length <= UNROLL or self._acts(site) or not self._has_traced(sequence):
+        elif sequence.length <= _shortest(site) or self._acts(site):
+            return False
+        elif not self._has_traced(sequence):
             return False
         else:
             marks = [(one, one.failure, one.request) for one in contexts()]

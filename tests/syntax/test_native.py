@@ -294,3 +294,20 @@ def test_in_other_transforms():
     trainer = gradc.train(loss, optimizer=gradc.optim.sgd(0.1))
     after = trainer.fit(2.0, (np.array([1.0, -1.0]),), epochs=1)
     assert after.params == pytest.approx(2.0 - 0.1 * 2.0)
+
+
+def test_a_nest_of_short_loops_is_unrolled_inside_alone() -> None:
+    def f(x: Any) -> Any:
+        a = np.zeros((12, 12))
+        for i in range(12):
+            for j in range(12):
+                s = x[i] * x[j]
+                for k in range(12):
+                    s = s + np.sin(a[i, k] * x[k])
+                a[i, j] = s
+        return np.sum(a)
+
+    x = np.linspace(0.1, 0.5, 12)
+    compiled = gradc.compile(f)
+    np.testing.assert_allclose(compiled(x), f(x))
+    assert compiled.ir(x, stage="traced").count("scatter_set") == 1
