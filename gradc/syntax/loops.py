@@ -34,13 +34,6 @@ MOST = 500_000
 _ACTING = frozenset(("print", "next", "input", "open", "exec", "eval", "setattr", "delattr"))
 
 
-def _shortest(site: Site) -> int:
-    """The longest loop that is unrolled at once."""
-    inner = (node for statement in site.node.body for node in ast.walk(statement))
-    around = any(isinstance(node, (ast.For, ast.While)) for node in inner)
-    return UNROLL_AROUND if around else UNROLL
-
-
 class Unsuitable(Exception):
     """A loop over what is known would turn into traced values what Python would know."""
 
@@ -112,9 +105,7 @@ class Frame(Branches):
                 raise
         elif sequence.forced:
             outcome = self._counted(site, sequence)
-        elif sequence.length <= _shortest(site) or self._acts(site):
-            return False
-        elif not self._has_traced(sequence):
+        elif self._is_short(site, sequence) or self._acts(site) or not self._has_traced(sequence):
             return False
         else:
             marks = [(one, one.failure, one.request) for one in contexts()]
@@ -138,6 +129,12 @@ class Frame(Branches):
             and node.func.id in _ACTING
             for one in site.node.body for node in ast.walk(one)
         )
+
+    def _is_short(self, site: Site, sequence: Indexed) -> bool:
+        """Whether a loop of known length is to be unrolled."""
+        inner = (node for one in site.node.body for node in ast.walk(one))
+        around = any(isinstance(node, (ast.For, ast.While)) for node in inner)
+        return bool(sequence.length <= (UNROLL_AROUND if around else UNROLL))
 
     def _has_traced(self, sequence: Indexed) -> bool:
         """Whether any traced value is at hand: plain computations on numbers stay Python's."""

@@ -297,7 +297,7 @@ def test_in_other_transforms():
 
 
 def test_a_nest_of_short_loops_is_unrolled_inside_alone() -> None:
-    def f(x: Any) -> Any:
+    def f(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         a = np.zeros((12, 12))
         for i in range(12):
             for j in range(12):
