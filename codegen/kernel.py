@@ -24,9 +24,10 @@ from gradc.codegen.region.emit import LIMIT
 from gradc.codegen.region.stages import all_stages
 from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host
-from gradc.ir.graph import Graph, Node
+from gradc.ir.graph import Graph, Loc, Node
 from gradc.ir.ops.control import NoTapeMemory, TooManyTrips
 from gradc.ir.ops.random import WRONG, ParameterError
+from gradc.ir.types import UNKNOWN
 
 #: flops of a call, about ten microseconds, from which other threads may run beside it
 RELEASE_GIL = 100_000
@@ -70,7 +71,7 @@ class Kernel:
         """The loop program. Raises NoTapeMemory if it asks for more than the machine has."""
         made = schedule(self.graph, self.target)
         if made.arena > memory_bytes():
-            raise NoTapeMemory(made.arena >> 20, "a call needs")
+            raise NoTapeMemory(made.arena >> 20, "a call needs", _largest(self.graph))
         return made
 
     @cached_property
@@ -136,6 +137,16 @@ class Kernel:
         if status:
             raise failure(status, self.program).error()
         return results
+
+
+def _largest(graph: Graph) -> tuple[Loc, ...]:
+    """The lines of the loop that keeps the most."""
+
+    def kept(node: Node) -> int:
+        return sum(t.nbytes for t in node.type.items if UNKNOWN not in t.shape)
+
+    loops = [node for node in graph.nodes if node.op.name == "loop"]
+    return max(loops, key=kept).locs if loops else ()
 
 
 def _table(arrays: Sequence[np.ndarray[Any, Any]]) -> Any:

@@ -187,6 +187,7 @@ def of_a_run(
         return IndexingError(str(error), where=where, types=types, remedy=remedy)
     if isinstance(error, MemoryError):
         remedy = "keep less with gradc.checkpoint, or run the loop fewer times"
+        where = where or next(iter(getattr(error, "locs", ())), None)
         return TapeError(str(error), where=where, remedy=remedy)
     if isinstance(error, RuntimeError):
         remedy = "a larger max_trips, or a test that ends the loop sooner"

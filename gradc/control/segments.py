@@ -11,7 +11,9 @@ import re
 from collections.abc import Sequence
 
 from gradc.control.carries import Carry
+from gradc.conversions import ask_static
 from gradc.errors import OptionError
+from gradc.tracer import Tracer
 
 Checkpoint = int | str | None
 
@@ -26,6 +28,8 @@ def segments_of(checkpoint: Checkpoint, count: int, carries: Sequence[Carry]) ->
     """
     if checkpoint is None:
         return 1
+    if isinstance(checkpoint, Tracer):  # an argument of the function
+        ask_static(checkpoint)
     root = math.isqrt(max(count - 1, 0)) + 1
     if checkpoint == "sqrt":
         return root

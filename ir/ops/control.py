@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.ir.graph import Builder, Graph, Value
+from gradc.ir.graph import Builder, Graph, Loc, Value
 from gradc.ir.ops.base import Attrs, Op
 from gradc.ir.types import BOOL, I64, UNKNOWN, TensorType, tuple_type
 
@@ -37,9 +37,12 @@ class TooManyTrips(RuntimeError):
 
 
 class NoTapeMemory(MemoryError):
-    """There is no memory for what a loop keeps, or for all that a call needs."""
+    """There is no memory for what a loop keeps, or for all that a call needs; its lines."""
 
-    def __init__(self, mebibytes: int, what: str = "a loop keeps") -> None:
+    def __init__(
+        self, mebibytes: int, what: str = "a loop keeps", locs: tuple[Loc, ...] = ()
+    ) -> None:
+        self.locs = locs
         super().__init__(f"there is no memory for the {mebibytes} MiB that {what}")
 
 
