@@ -250,7 +250,10 @@ class _Loop:
         if not loop.forwards:
             return []
         ahead = self.outer.inner(loop.body.given)
-        first = self.b.sub(trips, self.b.i64(1)) if loop.reverse else self.b.i64(0)
+        first = self.b.i64(0)
+        if loop.reverse:  # where there is no iteration, any place that is inside
+            last = self.b.sub(trips, self.b.i64(1))
+            first = self.b.intrinsic("smax", "i64", [last, first])
         ahead.values[loop.index] = Lane(first, I64)
         integers = (Literal, Compute)
         needed = {i for f in loop.forwards for i in f.address.indices}

@@ -5,6 +5,9 @@ variables*, 1990): an element that is read where the same iteration, or the one 
 the value written; nothing between the two may have written there. Addresses are compared as linear
 forms of the loops' indices and of what does not change. So a sweep in place waits for its
 arithmetic only, and not for a store to come back from memory.
+
+The first iteration's value is read before the loop, even if there is no iteration: all addresses
+are inside for any index that the loop may have, and for zero.
 """
 
 from __future__ import annotations
@@ -137,7 +140,7 @@ def _loop(loop: Loop, outer: _Forms) -> Loop:
     index = forms[loop.index]
     loop = replace(loop, body=_body(loop.body, forms))
     plain = all(isinstance(stage, Straight) for stage in loop.body.stages)
-    if not plain or loop.count < 1 or loop.test is not None:
+    if not plain or loop.count == 0:
         return loop
     (symbol,) = index.terms
     return _Replacement(loop, forms, symbol, steady | {symbol}).done()

@@ -49,8 +49,8 @@ def segments_of(checkpoint: Checkpoint, count: int, carries: Sequence[Carry]) ->
 
 
 def _bytes(text: object) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?B)", text if isinstance(text, str) else "")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]?B)", text if isinstance(text, str) else "")
     if found is None:
         raise OptionError(f"checkpoint={text!r} of a scan",
                           remedy='"sqrt", a number of segments from 1, or a size as "64MB"')
-    return int(float(found[1]) * _UNITS[found[2]])
+    return int(float(found[1]) * _UNITS[found[2].upper()])

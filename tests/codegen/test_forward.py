@@ -124,6 +124,40 @@ def test_no_iteration_reads_nothing() -> None:
     check(program(running_sum, 0), [np.ones(N)])
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("trips", [-2, 0, 1, 5, N - 1])
+def test_a_trip_count_that_is_an_input(trips: int, reverse: bool) -> None:
+    body = region("body", [I, V], running_sum)
+
+    def f(a: Value, n: Value) -> list[Value]:
+        some = ops.minimum(n, number(n, N - 1))
+        return ops.loop(a.builder, body, carries=[a], trips=some, reverse=reverse)
+
+    graph = region("f", [V, I], f)
+    check(graph, [np.linspace(0.1, 1.0, N), np.int64(trips)])
+    assert handed_on(graph) == (not reverse)
+
+
+def test_a_loop_with_a_test() -> None:
+    body = region("body", [I, V], running_sum)
+    test = region("test", [I, V], lambda i, a: i < 4)
+    graph = region("f", [V], lambda a: ops.loop(
+        a.builder, body, carries=[a], test=test, limit=N - 1)[:1])
+    check(graph, [np.linspace(0.1, 1.0, N)])
+    assert handed_on(graph) == 1
+
+
+def test_a_sum_in_an_element() -> None:
+    """``for k in range(j): a[j] -= a[k]``: other reads may be of the element, no other write is."""
+    inner = region("inner", [I, V, I], lambda k, a, j: ops.scatter_set(
+        a, read(a, j) - 0.5 * read(a, k), j))
+    body = region("body", [I, V], lambda j, a: ops.loop(
+        a.builder, inner, carries=[a], captures=[j], trips=j))
+    graph = region("f", [V], lambda a: ops.loop(a.builder, body, carries=[a], length=N))
+    check(graph, [np.linspace(0.1, 1.0, N)])
+    assert handed_on(graph) == 1
+
+
 def test_single_precision_and_truth() -> None:
     single = TensorType(F32, (N,))
 
