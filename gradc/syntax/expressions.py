@@ -1,4 +1,4 @@
-"""Rewriting expressions: conditional expressions, ``and``, ``or``, ``not``, chains, calls.
+"""Rewriting expressions: conditional ones, ``and``, ``or``, ``not``, chains, calls, subscripts.
 
 What may meet a traced value becomes a call of the runtime (:mod:`gradc.syntax.runtime`), which
 gets the operands that may stay unevaluated as lambdas. Nodes are never changed: a rewritten one
@@ -30,6 +30,8 @@ _HARMLESS = (
     ast.Name, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Attribute, ast.expr_context,
     ast.cmpop, ast.boolop, ast.unaryop, ast.BinOp, ast.Add, ast.Sub, ast.Mult,
 )
+#: what an index is made of that is no traced value
+_WRITTEN_OUT = (ast.Constant, ast.Slice, ast.Tuple, ast.UnaryOp, ast.unaryop, ast.expr_context)
 
 
 def hook(name: str, *args: ast.expr, at: ast.AST) -> ast.Call:
@@ -189,6 +191,14 @@ class Expressions:
             return new
         function = hook("call", new.func, at=node.func)
         return ast.copy_location(ast.Call(function, new.args, new.keywords), node)
+
+    def _Subscript(self, node: ast.Subscript) -> ast.expr:
+        new: ast.Subscript = self.inside(node)
+        known = all(isinstance(inner, _WRITTEN_OUT) for inner in ast.walk(node.slice))
+        if known or not isinstance(node.ctx, ast.Load):
+            return new
+        table = hook("table", new.value, at=node.value)
+        return ast.copy_location(ast.Subscript(table, new.slice, new.ctx), node)
 
     def iterable(self, node: ast.expr) -> ast.expr:
         """What a ``for`` goes over, rewritten: of range, enumerate, zip and reversed too."""

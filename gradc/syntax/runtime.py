@@ -63,6 +63,8 @@ class Expressions:
         """What to call in place of what makes the iterable of a ``for``."""
         return sequences.INSTEAD.get(function) or call(function)
 
+    table = staticmethod(values.table)
+
     @staticmethod
     def truth(value: Any) -> Any:
         """The truth of a test: True, False, or traced."""

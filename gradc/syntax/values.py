@@ -80,6 +80,25 @@ def as_traced(array: Any) -> Any:
     return constant(array)
 
 
+def table(array: Any) -> Any:
+    """What to index in place of a value: a plain array may be indexed with traced values too."""
+    return _Table(array) if type(array) is np.ndarray and contexts() else array
+
+
+class _Table:
+    """A plain array that is read: in NumPy where the index is known, else as one of the trace."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __getitem__(self, key: Any) -> Any:
+        parts = key if isinstance(key, tuple) else (key,)
+        ends = [x for part in parts if isinstance(part, slice)
+                for x in (part.start, part.stop, part.step)]
+        traced = any(map(is_traced, (*parts, *ends)))
+        return as_traced(self.array)[key] if traced else self.array[key]
+
+
 def where(condition: Any, chosen: Any, other: Any) -> Any:
     """``chosen`` where the condition holds, else ``other``; of numbers."""
     return np.where(condition, chosen, other)
