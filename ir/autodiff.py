@@ -8,10 +8,11 @@ derivative rule of each op, in the IR's own operators: any order is had by repet
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import reduce
 
-from gradc.ir import ops, region_forward, region_reverse, regions
+from gradc.ir import ops, region_forward, region_plan, region_reverse, regions
 from gradc.ir.graph import Builder, Graph, Node, Role, Value
 from gradc.ir.tapes import added, is_tape, zeros_like
 from gradc.ir.types import TensorType
@@ -57,15 +58,27 @@ def reverse(
     running: Sequence[int] = (),
     optional: Sequence[int] = (),
     lasting: Sequence[int] | None = None,
-) -> tuple[Graph, list[bool]]:
+    undo: Sequence[tuple[int, int]] = (),
+) -> tuple[Graph, list[bool], list[tuple[int, int]]]:
     """As :func:`vjp`, for regions.
 
     The cotangents of the inputs ``running`` (some of ``wrt``) go on from given ones, further
     inputs. Of ``wrt`` those that are ``optional`` have no output where nothing reaches them; which
     of ``wrt`` have one is the second result. ``lasting`` inputs are there in the backward part
     anyway (None: as all that the graph computes is).
+
+    ``undo`` are arrays that the graph writes into, inputs and outputs (see
+    :func:`gradc.ir.regions.versions`). For each there is a further input, the array as it is
+    in the end, and further outputs, counted in the third result: its versions, the same with what
+    was overwritten put back, and what was.
     """
-    sweep = _Reverse(graph, wrt, [graph.outputs[k] for k in outputs], running, lasting)
+    chains = []
+    for first, last in undo:
+        chain = regions.versions(graph, graph.inputs[first], graph.outputs[last])
+        assert chain is not None
+        chains.append(chain)
+    sweep = _Reverse(
+        graph, wrt, [graph.outputs[k] for k in outputs], running, lasting, chains)
     builder = sweep.builder
     seeds = []
     for k in outputs:
@@ -79,6 +92,11 @@ def reverse(
             sweep.contribute(node.id, builder.input(f"sum{k}", type_))
     for k, seed in zip(outputs, seeds, strict=True):
         sweep.contribute(graph.outputs[k], seed)
+    for n, chain in enumerate(chains):
+        node = graph.nodes[chain[-1]]
+        with builder.marked(_next_role("adjoint", graph, node.id), node.locs):
+            sweep.restored[chain[-1]] = builder.input(
+                f"state{n}", TensorType(node.type.dtype, node.type.shape))
     return sweep.run(optional)
 
 
@@ -112,8 +130,15 @@ class _Reverse:
         targets: Sequence[int],
         running: Sequence[int] = (),
         lasting: Sequence[int] | None = None,
+        chains: Sequence[Sequence[int]] = (),
     ) -> None:
         self.wrt = wrt
+        #: versions of arrays whose writes are undone, and those that each is written over
+        self.chains = chains
+        self.over = {b: a for chain in chains for a, b in itertools.pairwise(chain)}
+        #: the versions as they are put back, and what was overwritten
+        self.restored: dict[int, Value] = {}
+        self.old: dict[int, Value] = {}
         self.live = active(graph, wrt)
         begun = {*targets, *(graph.inputs[k] for k in running)}
         last = None if lasting is None else {graph.inputs[k] for k in lasting}
@@ -127,7 +152,7 @@ class _Reverse:
 
     def _with_residuals(
         self, graph: Graph, targets: Sequence[int], begun: set[int], lasting: set[int] | None
-    ) -> tuple[Graph, dict[int, region_reverse.Plan]]:
+    ) -> tuple[Graph, dict[int, region_plan.Plan]]:
         """The graph in which active control flow also returns what its reverse reads.
 
         ``begun`` are the nodes whose cotangent is not zero before the sweep.
@@ -135,7 +160,7 @@ class _Reverse:
         if not any(node.op.family == "control" for node in graph.nodes):
             return graph, {}
         if lasting is not None:
-            lasting = regions.views_of(graph, lasting)
+            lasting = regions.views_of(graph, {*lasting, *(i for c in self.chains for i in c)})
         reached, results = set(targets), dict[int, set[int]]()
         nodes, plans = list(graph.nodes), {}
         for node in reversed(graph.nodes):
@@ -144,11 +169,12 @@ class _Reverse:
             if node.op.name == "item":
                 results.setdefault(node.operands[0], set()).add(node.attrs["index"])
             elif node.op.family == "control":
-                use = region_reverse.Use(
+                use = region_plan.Use(
                     [i in self.live for i in node.operands],
                     [k in results.get(node.id, ()) for k in range(len(node.type.items))],
                     [i in begun for i in node.operands],
                     [lasting is None or i in lasting for i in node.operands],
+                    self._undone(graph, node.id),
                 )
                 plan = plans[node.id] = region_reverse.plan(node, use)
                 nodes[node.id] = plan.replaced(node)
@@ -157,6 +183,19 @@ class _Reverse:
             begun.update(moved)
         made = Graph(graph.name, nodes, graph.inputs, graph.outputs, graph.effects)
         return made, plans
+
+    def _undone(self, graph: Graph, of: int) -> dict[int, int]:
+        """The results of a loop or branch whose writes are undone, with their items."""
+        items = [graph.nodes[id_] for id_ in self.over if graph.nodes[id_].op.name == "item"]
+        return {n.attrs["index"]: n.id for n in items if n.operands[0] == of}
+
+    def _undo(self, node: Node) -> None:
+        """Put back what a write has overwritten."""
+        before, builder = self.over[node.id], self.builder
+        was, indices = builder.value(before), [builder.value(i) for i in node.operands[2:]]
+        self.old[node.id] = ops.gather(was, *indices)
+        self.restored[before] = ops.scatter_set(
+            self.restored[node.id], self.old[node.id], *indices)
 
     def contribute(self, to: int, value: Value) -> None:
         """Add to the cotangent of a node."""
@@ -176,16 +215,23 @@ class _Reverse:
         found = sorted(self.parts.get(of, {}).values(), key=lambda part: not part.mask)
         return reduce(ops.Cotangent.plus, found) if found else None
 
-    def run(self, optional: Sequence[int] = ()) -> tuple[Graph, list[bool]]:
-        """The graph with the cotangents of the inputs ``wrt``, and which of them there are."""
+    def run(
+        self, optional: Sequence[int] = ()
+    ) -> tuple[Graph, list[bool], list[tuple[int, int]]]:
+        """What :func:`reverse` gives."""
         graph, builder = self.graph, self.builder
         sources = {graph.inputs[k] for k in self.wrt}
         for node in reversed(graph.nodes):
             reached = node.id in self.parts or node.id in self.results
-            if not reached or node.id not in self.live or node.id in sources:
-                continue
+            pulled = reached and node.id in self.live and node.id not in sources
             with builder.marked(Role("adjoint", self.order, node.id), node.locs):
-                self._pull(node)
+                if pulled:
+                    self._pull(node)
+                if node.id in self.over and node.op.name != "item":
+                    self._undo(node)
+                elif node.op.name in ("loop", "branch") and not pulled:  # nothing reverses it
+                    for id_ in self._undone(graph, node.id).values():
+                        self.restored[self.over[id_]] = builder.value(self.over[id_])
         gradients, present = [], []
         for k in self.wrt:
             given = builder.value(graph.inputs[k])
@@ -195,17 +241,25 @@ class _Reverse:
                 if present[-1]:
                     gradients.append(found.cleared if found else zeros_like(given))
         outputs = [builder.value(i) for i in graph.outputs]
-        return builder.build([*outputs, *gradients]), present
+        lengths = []
+        for chain in self.chains:
+            old = [self.old[i] for i in chain if i in self.old]
+            gradients += [builder.value(i) for i in chain]
+            gradients += [*(self.restored[i] for i in chain), *old]
+            lengths.append((len(chain), len(old)))
+        return builder.build([*outputs, *gradients]), present, lengths
 
     def _pull(self, node: Node) -> None:
         """Give the operands of a node what its cotangent contributes to theirs."""
         builder = self.builder
         if node.id in self.results:
-            plan = self.plans[node.id]
-            cotangents = plan.pull(
+            undone = self._undone(self.graph, node.id)
+            cotangents, before = self.plans[node.id].pull(
                 builder.value(node.id), self.results[node.id],
                 lambda k: self._give_up(node.operands[k]),
+                {k: self.restored[id_] for k, id_ in undone.items()},
             )
+            self.restored |= {self.over[id_]: before[k] for k, id_ in undone.items()}
             for id_, found in zip(node.operands, cotangents, strict=True):
                 if found is not None and id_ in self.live:
                     self.contribute(id_, found)

@@ -26,8 +26,9 @@ def choose(
     outputs: Sequence[int],
     available: Collection[int],
     fixed: Collection[int] = (),
+    sure: Collection[int] = (),
 ) -> list[int]:
-    """The nodes to keep or take from ``available``, in order.
+    """The nodes to keep or take from ``available``, in order; ``sure`` ones are kept if read.
 
     ``behind`` are the nodes of the backward part, ``outputs`` its results. Of the available ones
     ``fixed`` are the same in every iteration: what depends on them alone is computed once.
@@ -35,7 +36,7 @@ def choose(
     kept = _read(graph, behind, outputs)
     free = _fixed(graph, fixed)
     for id_ in sorted(kept, reverse=True):
-        if id_ not in available:
+        if id_ not in available and id_ not in sure:
             _Choice(graph, kept, available, free).reconsider(id_)
     return sorted(kept)
 

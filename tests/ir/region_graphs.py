@@ -176,6 +176,34 @@ def branch_with_loop() -> Made:
     )), [np.float64(0.7), np.float64(1.3)]
 
 
+def cholesky() -> Made:
+    """A triangular factor, in place: inner loops and branches read what outer loops write."""
+    n = 4
+    square = vec(n, n)
+    inner = region("inner", [I, F, square, I, I], lambda k, s, low, i, j: (
+        s - ops.gather(low, i, k) * ops.gather(low, j, k)))
+    root = region("root", [square, F, I, I], lambda low, s, i, j: (
+        ops.scatter_set(low, ops.sqrt(s), i, j)))
+    quotient = region("quotient", [square, F, I, I], lambda low, s, i, j: (
+        ops.scatter_set(low, s / ops.gather(low, j, j), i, j)))
+
+    def element(j: Value, low: Value, a: Value, i: Value) -> list[Value]:
+        (s,) = ops.loop(
+            i.builder, inner, carries=[ops.gather(a, i, j)], captures=[low, i, j], trips=j)
+        equal = ops.convert(ops.eq(i, j), dtype=I64)
+        return ops.branch(equal, [quotient, root], [low, s, i, j])
+
+    line = region("element", [I, square, square, I], element)
+    outer = region("line", [I, square, square], lambda i, low, a: ops.loop(
+        i.builder, line, carries=[low], captures=[a, i], trips=i + 1))
+
+    def f(a: Value) -> list[Value]:
+        return ops.loop(
+            a.builder, outer, carries=[ops.full(a, (n, n), 0)], captures=[a], length=n)
+
+    return region("f", [square], f), [draw((n, n))[0] * 0.2 + np.eye(n) * 2]
+
+
 def captured_array() -> Made:
     """Indexed reads of a captured array, rows of a carried one, a carry that starts from it."""
     def step(i: Value, a: Value, s: Value, x: Value) -> list[Value]:
@@ -212,5 +240,5 @@ def custom_jvp() -> Made:
 
 SMOOTH = (
     scan, backward_scan, gauss_seidel, dynamic_trips, while_, branches, triangular, ragged_tapes,
-    nested_while, branch_with_loop, captured_array, checkpoint, custom_jvp,
+    nested_while, branch_with_loop, captured_array, cholesky, checkpoint, custom_jvp,
 )
