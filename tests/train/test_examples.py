@@ -37,11 +37,19 @@ def test_eleven_lines(tmp_path, monkeypatch, capsys):
 
 
 def test_eleven_lines_of_any_seed():
-    """60,000 full-batch steps as NumPy does them."""
+    """60,000 full-batch steps as NumPy does them, by native training and as a loop."""
     example = runpy.run_path(str(EXAMPLES / "eleven_lines.py"))
     rng = np.random.default_rng(7)
     weights = 2 * rng.random((3, 4)) - 1, 2 * rng.random((4, 1)) - 1
-    trainer = gradc.train(example["loss"], optimizer=gradc.optim.sgd(1.0))
-    native = trainer.fit(weights, (example["X"], example["y"]), epochs=example["STEPS"]).params
-    for ours, by_hand in zip(native, example["by_hand"](*weights), strict=True):
+    steps = example["STEPS"]
+    expected = example["by_hand"](*weights, steps)
+
+    def loss(weights, x, y):
+        hidden = 1 / (1 + np.exp(-(x @ weights[0])))
+        return np.sum((y - 1 / (1 + np.exp(-(hidden @ weights[1])))) ** 2) / 2
+
+    trainer = gradc.train(loss, optimizer=gradc.optim.sgd(1.0))
+    trained = trainer.fit(weights, (example["X"], example["y"]), epochs=steps).params
+    looped = gradc.compile(example["descend"])(weights, 1.0, steps)
+    for ours, by_hand in zip((*trained, *looped), (*expected, *expected), strict=True):
         np.testing.assert_allclose(ours, by_hand, rtol=0, atol=1e-9)
