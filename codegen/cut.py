@@ -1,39 +1,37 @@
-"""Keep or compute again, between the sweeps of a nest: by a minimum cut, at measured prices.
+"""Which values a later sweep over the rows of a nest computes again, rather than load.
 
 What an earlier sweep over long rows has computed, a later one loads from where it was kept or
-computes again, from other values that it loads or computes in turn. The cheapest choice is a
-minimum cut between memory and what the sweep needs, as in PyTorch's
-``torch/_functorch/partitioners.py``, but with a price on arithmetic. A value is two nodes, computed
-and at hand: an edge from memory to the first costs its flops, one from the first to the second
-a store and a load; edges from operands at hand to what is computed of them cannot be cut.
+computes again, from other values that it loads or computes in turn: the cheapest choice is a
+minimum cut.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradc.codegen.access import Access
+from gradc.codegen.mincut import (
+    LAST,
+    LOAD,
+    REGION,
+    SMALL,
+    STORE,
+    STORE_FAR,
+    cheapest,
+    computable,
+    computing,
+)
 from gradc.codegen.schedule import Group, Member, to_domain
-from gradc.codegen.statements import MATH_COST, cost
+from gradc.codegen.statements import cost
 from gradc.ir.graph import Graph, Node
 
 #: flops up to which a value is computed again in rows that the second-level cache holds
 CHEAP = 8
 #: the same for rows of so many elements, which the nearest cache holds: a load costs little there
 CHEAP_NEAR, NEAR = 2, 1024
-#: flops of a load and of a store outside the second-level cache, of one element as wide as the
-#: arithmetic's. Measured: 16 to 24 at 8 MB, both. In that cache they hide behind arithmetic.
-LOAD, STORE = 20, 28
-#: and of a store in rows of over ``LAST`` times that cache, whose memory is new in every call:
-#: 200 measured, of which results that are written in any case must not be charged the most
-STORE_FAR, LAST = 72, 16
-#: flops of reading what is the same for all of a row, or small
-SMALL = 1
-#: values that one cut weighs: compile time stays in proportion to the program
-REGION = 64
 
 
 @dataclass
@@ -103,7 +101,7 @@ class Again:
                     price = 0 if read.source in loaded else self._leaf(id_, read)
                     leaves[read.source] = max(price, leaves.get(read.source, 0))
         kept = {id_: self._kept(id_) for id_ in operands}
-        flops = {id_: self._compute(self.graph.nodes[id_]) for id_ in operands}
+        flops = {id_: computing(self.graph.nodes[id_]) for id_ in operands}
         return cheapest(needed & operands.keys(), operands, flops, kept, leaves)
 
     def _needs(self, roots: Sequence[int], phase: int) -> tuple[set[int], set[int]]:
@@ -125,17 +123,13 @@ class Again:
         return needed, loaded - needed
 
     def _region(self, needed: set[int]) -> dict[int, list[int]]:
-        """The values that could be computed, and what each of them is computed of.
-
-        Calls of vector math are not: one takes as long as 40 to 55 flops, and computing the sine
-        of an array of 8 MB again took half as long again as keeping it.
-        """
+        """The values that could be computed, and what each of them is computed of."""
         out: dict[int, list[int]] = {}
         work = sorted(needed)
         while work and len(out) < REGION:
             id_ = work.pop()
             node = self.graph.nodes[id_]
-            if id_ in out or not _computable(node):
+            if id_ in out or not computable(node):
                 continue
             out[id_] = [r.source for r in self.reads(node)]
             work.extend(s for s in self.sources[id_] if not self._done(s) and not self.known(s))
@@ -147,13 +141,10 @@ class Again:
         return {
             source for id_, sources in self.sources.items() for source in sources
             if self.phase_of[source] < self.phase_of[id_] and not self._done(source)
-            and not _computable(self.graph.nodes[source])
+            and not computable(self.graph.nodes[source])
         }
 
     # -- prices, in flops times bytes of an element ---------------------------------------------
-
-    def _compute(self, node: Node) -> int:
-        return cost(node) * max(4, node.type.dtype.itemsize)
 
     def _kept(self, id_: int) -> int:
         """The price of keeping a value, and loading it."""
@@ -183,39 +174,3 @@ class Again:
         shape, rank = self.graph.nodes[read.source].type.shape, len(self.group.domain)
         index = to_domain(read.linear(shape), member.axes, rank)
         return index.coefficients[self.group.split :]
-
-
-def cheapest(
-    needed: Set[int],
-    operands: Mapping[int, Sequence[int]],
-    flops: Mapping[int, int],
-    kept: Mapping[int, int],
-    leaves: Mapping[int, int],
-) -> set[int]:
-    """The values to compute, so that all that is ``needed`` is at hand for the least.
-
-    Each value has its ``operands`` and the prices of computing it, ``flops``, and of having it
-    without, ``kept``; operands that are no such values have the price in ``leaves``.
-    """
-    if sum(flops.values()) + sum(leaves.values()) <= min(kept.values(), default=0):
-        return set(operands)  # less than any of them kept
-    if all(flops[id_] >= kept[id_] for id_ in needed):
-        return set()
-    import networkx as nx
-
-    flow = nx.DiGraph()
-    for id_ in needed:
-        flow.add_edge(("at hand", id_), "sweep")
-    for id_, price in leaves.items():
-        flow.add_edge("memory", ("at hand", id_), capacity=price)
-    for id_, sources in operands.items():
-        flow.add_edge("memory", id_, capacity=flops[id_])
-        flow.add_edge(id_, ("at hand", id_), capacity=kept[id_])
-        for source in sources:
-            flow.add_edge(("at hand", source), id_)
-    _, (_, ours) = nx.minimum_cut(flow, "memory", "sweep")
-    return {id_ for id_ in operands if id_ in ours}
-
-
-def _computable(node: Node) -> bool:
-    return cost(node) < MATH_COST and node.op.name != "gather"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gradc.codegen.buffers import KEPT_WORKSPACE
 from gradc.codegen.form import flat
 from gradc.codegen.front import emit_front
 from gradc.codegen.guards import NULL, ArgSpec, ObjectBuilder
@@ -22,10 +23,6 @@ from gradc.codegen.structure import Record, Structure
 
 #: Workspaces of up to this many bytes lie on the stack, well within one page of it.
 STACK_WORKSPACE = 2048
-
-#: Workspaces of more bytes are given back after each call: to touch fresh pages costs a
-#: few milliseconds then, hundredths of what such a call takes.
-KEPT_WORKSPACE = 32 << 20
 
 
 class ResultSpec(NamedTuple):

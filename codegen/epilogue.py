@@ -15,7 +15,6 @@ from gradc.codegen import matmul
 from gradc.codegen.blocks import Blocks
 from gradc.codegen.collapse import remapped
 from gradc.codegen.loops import Nest, Phase
-from gradc.codegen.remat import Readers, readers_of
 from gradc.codegen.schedule import Group, Origin, Reason, Refusal, Scheduler, Single
 from gradc.codegen.statements import MATH_COST, Affine, Buffer, Load, Store, cost
 from gradc.codegen.targets import Target
@@ -26,6 +25,9 @@ from gradc.ir.types import strides_of
 LARGEST = 16
 #: rows whose plain sums are as exact as those of nests: a tile adds up some eight first
 ROWS = 1024
+
+#: value -> step -> the nodes that read it there, -1 for one that needs it in memory
+Readers = dict[int, dict[int, list[int]]]
 
 
 def fuse_epilogues(scheduler: Scheduler, target: Target, blocks: Sequence[Blocks] = ()) -> None:
@@ -57,6 +59,25 @@ def fuse_epilogues(scheduler: Scheduler, target: Target, blocks: Sequence[Blocks
         scheduler.origins[first] = scheduler.origins[index]
 
 
+def readers_of(scheduler: Scheduler) -> Readers:
+    """Who reads each value."""
+    out: Readers = {}
+    for index, step in enumerate(scheduler.steps):
+        if isinstance(step, Group):
+            for id_, member in step.members.items():
+                for read in scheduler.accesses(member.node):
+                    root = scheduler.root(read.source)
+                    reader = id_ if root == read.source else -1
+                    out.setdefault(root, {}).setdefault(index, []).append(reader)
+                if member.node.op.name == "gather":
+                    root = scheduler.root(member.node.operands[0])
+                    out.setdefault(root, {}).setdefault(index, []).append(-1)
+        else:
+            for source in scheduler.memory_operands(step.node):
+                out.setdefault(source, {}).setdefault(index, []).append(-1)
+    return out
+
+
 def _refused(origin: Origin, step: int, reason: Reason) -> Origin:
     """The origin of a group, with the reason why it is not the epilogue of a product."""
     refused = [
@@ -75,11 +96,12 @@ def _refusal(
     if matmul.strategy(spec, target) == "blas":
         return Reason.BLAS
     whole = -1 in readers[node.id][home]  # read in another shape
-    if whole or node.type.dtype.kind != "f" or not _fits(scheduler, group, node):
+    if whole or node.type.dtype.kind != "f" or not fits(scheduler, group, node):
         return Reason.TILES
     if matmul.form(spec, target).depth < spec.k:  # sums in slices wait in memory
         stored = _stored(scheduler, readers, home)
-        held = (m for i, m in group.members.items() if i in stored and m.reduced is None)
+        own = (m for i, m in group.members.items() if i in stored and not m.copied)
+        held = (m for m in own if m.reduced is None)
         if node.id not in stored and all(m.node.type != node.type for m in held):
             return Reason.TILES
     return None
@@ -91,7 +113,7 @@ def _stored(scheduler: Scheduler, readers: Readers, step: int) -> set[int]:
     return wanted | {scheduler.root(i) for i in scheduler.graph.outputs}
 
 
-def _fits(scheduler: Scheduler, group: Group, node: Node) -> bool:
+def fits(scheduler: Scheduler, group: Group, node: Node) -> bool:
     """Whether all of a group can be done on the tiles of a product."""
     graph, shape = scheduler.graph, node.type.shape
     rank = len(shape)

@@ -16,8 +16,8 @@ from gradc.codegen.loops import Contract, Irregular, Nest, Print, RowBlocks, Sta
 from gradc.codegen.prepare import prepare
 from gradc.codegen.program import Lowering
 from gradc.codegen.region.explain import with_insides
-from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic
-from gradc.codegen.schedule import Group, Reason, Single
+from gradc.codegen.report import Apart, Loops, Product, Report, StageReport, Traffic, rather
+from gradc.codegen.schedule import Copied, Group, Reason, Single
 from gradc.codegen.statements import (
     MATH_COST,
     Accumulate,
@@ -371,15 +371,17 @@ class _Explainer:
             sweeps = [s for s in self.beside if isinstance(s, Nest) and s.chunks is not None]
             everywhere = _computed(sweeps)
             times = Counter({id_: everywhere[id_] for id_ in times})
-        out = []
+        group = self.step if isinstance(self.step, Group) else self.step.epilogue
+        out, copied = [], dict[Copied | None, list[str]]()
         for id_, n in times.items():
             if id_ not in home:
                 continue
             if home[id_] != self.index:
-                out.append(f"{self._name(id_)}, rather than loaded")
+                why = group.members[id_].copied if group else None
+                copied.setdefault(why, []).append(self._name(id_))
             elif n > 1:
                 out.append(f"{self._name(id_)}, in {n} sweeps")
-        return tuple(out)
+        return (*(rather(names, why) for why, names in copied.items()), *out)
 
 
 def _computed(stages: Sequence[Stage]) -> Counter[int]:

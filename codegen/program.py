@@ -74,9 +74,10 @@ class Lowering(Sharing):
         self._ranges: dict[int, Range] | None = None
         self.scheduler = self._scheduler()
         self.steps = self.scheduler.run()
-        rematerialise(self.scheduler)
+        rematerialise(self.scheduler, target)
         self._order()
         self.blocks = row_blocks(self.scheduler, target)
+        self._recompute_far()
         fuse_epilogues(self.scheduler, target, self.blocks)
         self.users = self._users()
         self.stored = self._stored()
@@ -94,6 +95,10 @@ class Lowering(Sharing):
 
     def _order(self) -> None:
         """Bring the steps in the order in which most updates can be in place."""
+
+    def _recompute_far(self) -> None:
+        """Weigh once more what leaves the cache, now that blocks of rows are known."""
+        rematerialise(self.scheduler, self.target, self.blocks)
 
     def number(self, node: Node) -> int:
         """What a failing kernel calls a node in its status."""

@@ -6,12 +6,12 @@ Values are called as in the loop program: ``v7``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from gradc.codegen.arrange import Way
-from gradc.codegen.schedule import Reason
+from gradc.codegen.schedule import Copied, Reason
 from gradc.codegen.statements import MATH_COST
 from gradc.ir.graph import Loc
 
@@ -222,6 +222,13 @@ class Report:
             f"{self.read:,} bytes read, {self.written:,} written"
         )
         return "\n\n".join([head, *map(str, self.stages)])
+
+
+def rather(names: Sequence[str], why: Copied | None) -> str:
+    """Values that are computed rather than loaded, with the price of both."""
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    text = f"{' and '.join([*names[:SHOWN], *more])}, rather than loaded"
+    return f"{text}: {why}" if why else text
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -67,6 +67,20 @@ class Origin(NamedTuple):
     refused: tuple[tuple[int, Refusal], ...]
 
 
+class Copied(NamedTuple):
+    """What a group pays for all that it computes again, and what to load it would have cost.
+
+    In flops for each element: ``computed`` with the loads and stores of what it is computed of,
+    ``kept`` with the group's share of the stores.
+    """
+
+    computed: float
+    kept: float
+
+    def __str__(self) -> str:
+        return f"{self.computed:.3g} flops an element against {self.kept:.3g}"
+
+
 @dataclass
 class Member:
     """A node in a group. ``axes[d]`` is the domain's axis that its own axis d runs along."""
@@ -75,6 +89,7 @@ class Member:
     axes: tuple[int | None, ...]
     row: bool
     reduced: frozenset[int] | None = None  # of a reduction: the domain's axes summed over
+    copied: Copied | None = None  # where an earlier group computes it as well
 
 
 @dataclass

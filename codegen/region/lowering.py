@@ -85,6 +85,9 @@ class RegionLowering(Lowering):
         ends = [(self.scheduler.root(new), old) for old, new in self.mine.items()]
         overwriting_last(self.scheduler, [*pairs, *ends], self.mine)
 
+    def _recompute_far(self) -> None:
+        """Nothing: to read an operand later could keep an update from being in place."""
+
     # -- which values lie in memory ------------------------------------------------------------
 
     def _stored(self) -> set[int]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradc.codegen import cut
+from gradc.codegen import cut, mincut
 from gradc.codegen.explain import explain
 from gradc.codegen.kernel import Kernel
 from gradc.codegen.report import Report
@@ -147,7 +147,7 @@ def test_no_choice_is_cheaper(data: st.DataObject) -> None:
     choices = (
         set(c) for r in range(size + 1) for c in itertools.combinations(values, r)
     )
-    found = cut.cheapest(needed, operands, flops, kept, leaves)
+    found = mincut.cheapest(needed, operands, flops, kept, leaves)
     assert total(found) == min(map(total, choices))
 
 
@@ -160,7 +160,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
         chosen.append(cheapest(*network))
         return chosen[-1]
 
-    cheapest = cut.cheapest
+    cheapest = mincut.cheapest
     monkeypatch.setattr(cut.Again, "far", property(lambda _: True))
     monkeypatch.setattr(cut, "cheapest", spied)
     return chosen

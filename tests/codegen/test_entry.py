@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 
 from gradc.codegen import cpython
+from gradc.codegen.buffers import KEPT_WORKSPACE
 from gradc.codegen.callable import Entry, Hooks, load_entry
 from gradc.codegen.entry import (
-    KEPT_WORKSPACE,
     STACK_WORKSPACE,
     EntrySpec,
     ResultSpec,
