@@ -127,8 +127,9 @@ def prepare(graph: Graph, stays: Callable[[int, int], bool] | None = None) -> Gr
     outputs = []
     for k, id_ in enumerate(graph.outputs):
         value = values[id_]
-        if stays is None or in_memory_as(value.type):
-            value = _unshaped(value)
+        bare = _unshaped(value)  # of an array made of a region's scalar: a register, no memory
+        if stays is None or (in_memory_as(value.type) and in_memory_as(bare.type)):
+            value = bare
         if stays is None or in_memory_as(value.type):
             own = value.id not in taken and value.node.op.name not in ("input", "const")
             if stays is not None and value.node.op.name == "input" and value.id not in taken:

@@ -290,6 +290,20 @@ def test_branches(index: int, count: int) -> None:
     agree(made, [index, 0.4, np.arange(5.0)])
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_branches_give_scalars_as_arrays(index: int) -> None:
+    branches = [
+        graph([f64()], lambda x: (ops.reshape(x, shape=(1,)), ops.sin(x))),
+        graph([f64()], lambda x: (ops.broadcast(number(x, 7.0), shape=(1,)), x)),
+    ]
+
+    def f(k: Value, x: Value) -> Any:
+        part, scalar = ops.branch(k, branches, [ops.cos(x)])
+        return ops.exp(part), scalar
+
+    agree(graph([INDEX, f64()], f), [index, 0.3])
+
+
 def test_branches_update_the_same_array() -> None:
     typed = [f64(8), INDEX, f64()]
     branches = [
