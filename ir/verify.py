@@ -110,8 +110,9 @@ class _Verifier:
                     raise self.fail(None, f"{what} {id_} does not exist")
         self.listed("input", graph.inputs, [n.id for n in graph.nodes if n.op.name == "input"])
         self.listed("effect", graph.effects, [n.id for n in graph.nodes if n.effective])
-        if list(graph.effects) != sorted(graph.effects):
-            raise self.fail(None, "effects are not in the order of their nodes")
+        for what, ids in (("inputs", graph.inputs), ("effects", graph.effects)):
+            if list(ids) != sorted(ids):
+                raise self.fail(None, f"{what} are not in the order of their nodes")
 
     def listed(self, what: str, listed: Sequence[int], present: Sequence[int]) -> None:
         if sorted(listed) != list(present):

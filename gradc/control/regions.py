@@ -17,7 +17,7 @@ import numpy as np
 from gradc.cells import Cell
 from gradc.context import Context, contexts, current
 from gradc.errors import LeakedTracerError
-from gradc.ir.graph import Graph, Value
+from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.types import I64, TensorType
 from gradc.numpy_api.values import to_value
 from gradc.tracer import Tracer
@@ -157,10 +157,15 @@ def captured(regions: Sequence[Region]) -> tuple[list[Value], list[list[int]]]:
 
 
 def graph_of(region: Region, inputs: Sequence[int], outputs: Sequence[Value]) -> Graph:
-    """A region as a graph with these inputs."""
+    """A region as a graph with these inputs, which come first in it, in this order."""
     builder = region.builder
     ids = [value.id for value in outputs]
-    return Graph(builder.name, builder.nodes, inputs, ids, builder.effects)
+    graph = Graph(builder.name, builder.nodes, inputs, ids, builder.effects)
+    if list(inputs) == sorted(inputs):
+        return graph
+    ordered = Builder(builder.name)
+    given = [ordered.input(graph.nodes[i].attrs["name"], graph.nodes[i].type) for i in inputs]
+    return ordered.build(ordered.splice(graph, given))
 
 
 def written_back(cells: Sequence[Cell], values: Sequence[Value]) -> None:

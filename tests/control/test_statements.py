@@ -415,3 +415,15 @@ def test_range() -> None:
         assert trips == len(range(lo, hi, step))
     with pytest.raises(LoopError, match="traced bound"):
         run(lambda a: list(gradc.range(a[0])), np.array([1]))
+
+
+def test_a_branch_folded_away_leaves_the_one_in_it_its_operands() -> None:
+    def f(x: float, y: float, q: float) -> Any:
+        def inner(_: Any) -> Any:
+            return branched(q < 0.3, lambda _: (np.sin(y),), lambda _: (x,), (0.0,), ("s",))
+
+        return branched(q < q, lambda _: (1.0,), inner, (0.0,), ("s",))[0]
+
+    same(f, 0.1, 5.0, 0.2)
+    same(f, 0.1, 5.0, 0.8)
+    assert gradc.compile(f)(0.1, 5.0, 0.2) == pytest.approx(np.sin(5.0))

@@ -68,6 +68,7 @@ DEFECTS: dict[str, tuple[Callable[[], Graph], str]] = {
     "input with operands": (lambda: with_node(1, operands=(0,)), "an input has operands"),
     "missing output": (lambda: remade(outputs=(9,)), "output 9 does not exist"),
     "input not listed": (lambda: remade(inputs=(0,)), "inputs are listed as"),
+    "inputs not in order": (lambda: remade(inputs=(1, 0)), "inputs are not in the order"),
     "effect not listed": (lambda: remade(effects=()), "effects are listed as"),
     "derivative of nothing": (lambda: with_node(2, role=Role("adjoint", 1, 99)), "node 99"),
     "op of another registry": (
