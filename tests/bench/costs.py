@@ -36,7 +36,7 @@ def recurrence(xp: Any, steps: int) -> Any:
     """A logistic map with a sine in it, ``steps`` operations long."""
 
     def loss(x: Any) -> Any:
-        for _ in range(steps // 4):
+        for _ in [None] * (steps // 4):  # over a list: a range would become a native loop
             x = 0.5 * xp.sin(x) + x * 0.25
         return xp.sum(x)
 
