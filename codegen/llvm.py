@@ -150,10 +150,9 @@ class Builder:
 
     def op(self, ty: str, text: str) -> Val:
         """``%n = text``, a value of type ``ty``."""
-        self._next += 1
-        ref = f"%v{self._next}"
-        self.lines.append(f"  {ref} = {text}")
-        return Val(ref, ty)
+        value = self.later(ty)
+        self.lines.append(f"  {value.ref} = {text}")
+        return value
 
     def later(self, ty: str) -> Val:
         """A fresh name, for a value that is written down later."""
@@ -313,10 +312,9 @@ class Builder:
 
     def alloca(self, ty: str, count: int = 1, align: int = 64) -> Val:
         """Stack memory, allocated on entry."""
-        self._next += 1
-        ref = f"%v{self._next}"
-        self.entry.append(f"  {ref} = alloca {ty}, i64 {count}, align {align}")
-        return Val(ref, "ptr")
+        at = self.later("ptr")
+        self.entry.append(f"  {at.ref} = alloca {ty}, i64 {count}, align {align}")
+        return at
 
     def gep(self, base: Val, ty: str, index: Val) -> Val:
         """The address of element ``index`` of the ``ty`` array at ``base``."""
@@ -358,11 +356,8 @@ class Builder:
         self.br(head)
         self.place(head)
         at = len(self.lines)
-        self._next += 1 + len(carried)
-        index = Val(f"%v{self._next - len(carried)}", "i64")
-        phis = [
-            Val(f"%v{self._next - len(carried) + 1 + k}", v.ty) for k, v in enumerate(carried)
-        ]
+        index = self.later("i64")
+        phis = [self.later(v.ty) for v in carried]
         go = self.icmp("slt", index, stop)
         self.cond_br(go, body, done)
         self.place(body)
