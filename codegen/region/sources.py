@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
 
 from gradc.codegen.prepare import in_memory_as
 from gradc.ir.graph import Graph, Node
@@ -23,7 +24,8 @@ def updates(graph: Graph, node: Node, items: Mapping[int, int]) -> list[tuple[in
     ]
 
 
-def kept_by(branches: Sequence[Graph]) -> dict[int, int]:
+@lru_cache(maxsize=1024)  # each of the results asks for it again, at every depth of a nest
+def kept_by(branches: tuple[Graph, ...]) -> dict[int, int]:
     """Array results that all branches make of the same input: result -> input."""
     out: dict[int, int] = {}
     for k in range(len(branches[0].outputs)):

@@ -290,6 +290,20 @@ def test_branches(index: int, count: int) -> None:
     agree(made, [index, 0.4, np.arange(5.0)])
 
 
+def test_branches_nest_deeply() -> None:
+    types = [INDEX, *[f64(3)] * 4]
+
+    def turned(k: Value, *arrays: Value) -> Any:
+        part = ops.slice_(arrays[0], starts=(0,), sizes=(1,), steps=(1,))
+        return [ops.update_slice(a, part, starts=(1,), steps=(1,)) for a in arrays]
+
+    inner = graph(types, turned)
+    for _ in range(12):  # time that doubles with each would not end
+        branches = [inner, graph(types, lambda k, *arrays: list(arrays))]
+        inner = graph(types, lambda k, *arrays, b=branches: ops.branch(k, b, [k, *arrays]))
+    agree(inner, [0, *RNG.normal(size=(4, 3))])
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_branches_give_scalars_as_arrays(index: int) -> None:
     branches = [
