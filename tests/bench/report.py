@@ -65,15 +65,16 @@ def table(rows: Sequence[Row], peers: Sequence[str]) -> str:
     """Rows from the slowest to the fastest, relative to the best peer that differentiates.
 
     Peers' columns are their time over gradc's. ``v&g/v`` is gradc's value and gradient over its
-    value alone, ``np v`` NumPy's value alone over gradc's value and gradient, ``share`` the part of
-    the time that the machine's rate of copying or multiplying needs.
+    value alone, ``np v`` NumPy's value alone over gradc's value and gradient, ``nb v/v`` the value
+    by Numba over the value by gradc, ``share`` the part of the time that the machine's rate of
+    copying or multiplying needs.
     """
     columns = ["workload", "type", "gradc µs", "first s", "best peer", "ratio", *peers, "v&g/v",
-               "np v", "share"]
+               "np v", "nb v/v", "share"]
     lines = [columns]
     for row in sorted(rows, key=_key):
         found, ours = best(row, True), row["seconds"].get("gradc")
-        primal = row["seconds"].get("gradc primal")
+        primal, numba = (row["seconds"].get(f"{name} primal") for name in ("gradc", "numba"))
         lines.append([
             row["workload"], row["dtype"].replace("float", "f"),
             "failed" if ours is None else quantity(ours) + ("!" if "gradc" in row["wrong"] else ""),
@@ -81,7 +82,8 @@ def table(rows: Sequence[Row], peers: Sequence[str]) -> str:
             found[0] if found else "-", _cell(ratio(row, found[0]) if found else None),
             *(("wrong" if p in row["wrong"] else _cell(ratio(row, p))) for p in peers),
             _cell(ours / primal if ours and primal else None),
-            _cell(ratio(row, "numpy primal")), _cell(row["share"]),
+            _cell(ratio(row, "numpy primal")), _cell(numba / primal if numba and primal else None),
+            _cell(row["share"]),
         ])
     return aligned(lines)
 

@@ -46,7 +46,7 @@ NUMPY.logsumexp, NUMPY.softmax = _logsumexp, _softmax
 def with_gradc(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
     """One native function."""
     argnums, loss = tuple(range(count)), w.loss(NUMPY)
-    if w.kind == "gradient":
+    if w.kind != "hvp":
         contender: Contender = gradc.value_and_grad(loss, argnums=argnums)
         return contender
 
@@ -63,7 +63,7 @@ def with_gradc(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
 
 def gradc_primal(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
     """The value alone: what a gradient's cost is a multiple of."""
-    if w.kind != "gradient":
+    if w.kind == "hvp":
         raise Skip
     compiled: Contender = gradc.compile(w.loss(NUMPY))
     return compiled
@@ -74,6 +74,13 @@ def numpy_primal(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
     if w.kind != "gradient":
         raise Skip
     return w.loss(NUMPY)
+
+
+def numba_primal(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
+    """The value alone, by Numba from the same source."""
+    if w.primal is None or importlib.util.find_spec("numba") is None:
+        raise Skip
+    return w.primal()
 
 
 def numpy_by_hand(w: Workload, arrays: Sequence[Array], count: int) -> Contender:
@@ -360,4 +367,6 @@ SYSTEMS = {
 }
 
 #: timed beside them, to set the gradient's cost against the value's
-PRIMALS = {"gradc primal": gradc_primal, "numpy primal": numpy_primal}
+PRIMALS = {
+    "gradc primal": gradc_primal, "numpy primal": numpy_primal, "numba primal": numba_primal
+}

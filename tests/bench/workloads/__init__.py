@@ -1,6 +1,15 @@
 """The workloads: plain NumPy functions, their data, and their gradients written by hand."""
 
-from workloads import clusters, elementwise, hvp, irregular, networks, rows, sequential
+from workloads import (
+    clusters,
+    elementwise,
+    hvp,
+    irregular,
+    kernels,
+    networks,
+    rows,
+    sequential,
+)
 from workloads.workload import Workload
 
 ALL: tuple[Workload, ...] = (
@@ -11,4 +20,5 @@ ALL: tuple[Workload, ...] = (
     *clusters.WORKLOADS,
     *irregular.WORKLOADS,
     *sequential.WORKLOADS,
+    *kernels.WORKLOADS,
 )

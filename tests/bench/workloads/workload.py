@@ -17,6 +17,12 @@ Contender = Callable[..., tuple[Any, Sequence[Array]]]
 CALL = 20
 
 
+def directions(parameters: Sequence[Array]) -> list[Array]:
+    """The direction along which a gradient is checked, for each parameter."""
+    rng = np.random.default_rng(1)
+    return [np.asarray(rng.standard_normal(np.shape(x))) for x in parameters]
+
+
 @dataclass(frozen=True)
 class Workload:
     """A scalar function of parameters (differentiated) and data, as positional arguments.
@@ -29,11 +35,12 @@ class Workload:
     arithmetic, with transcendentals as ``CALL``, and the floats that are read and written.
     ``scalars`` says that the function may be unrolled to a graph of scalars. Of ``kind`` "hvp" the
     contenders return the inner product of gradient and direction, and the Hessian times the
-    direction; parameters are followed by their directions, then by data.
+    direction; parameters are followed by their directions, then by data. Of ``kind`` "kernel" no
+    one has written the gradient: ``by_hand`` gives its slope along ``directions``.
 
     Where JAX wants a loop written otherwise, ``jax(jax module)`` is the loss. ``c`` is C by hand:
     ``double gradient(arguments..., gradients...)``, all of them pointers to doubles. ``systems``
-    are those that can do it, all if None.
+    are those that can do it, all if None. ``primal()`` is the value alone, by Numba.
     """
 
     name: str
@@ -49,6 +56,7 @@ class Workload:
     jax: Callable[[Any], Loss] | None = None
     c: str = ""
     systems: Sequence[str] | None = None
+    primal: Callable[[], Loss] | None = None
 
     def arguments(self, dtype: str) -> tuple[list[Array], int]:
         """All arguments, floats in one dtype, and how many are parameters."""
