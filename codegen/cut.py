@@ -13,20 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gradc.codegen.access import Access
-from gradc.codegen.mincut import (
+from gradc.codegen.prices import (
     LAST,
     LOAD,
     REGION,
     SMALL,
     STORE,
     STORE_FAR,
-    cheapest,
     computable,
     computing,
 )
 from gradc.codegen.schedule import Group, Member, to_domain
 from gradc.codegen.statements import cost
 from gradc.ir.graph import Graph, Node
+from gradc.ir.mincut import cheapest
 
 #: flops up to which a value is computed again in rows that the second-level cache holds
 CHEAP = 8

@@ -19,15 +19,7 @@ from gradc.codegen.access import Access
 from gradc.codegen.blocks import Blocks
 from gradc.codegen.epilogue import LARGEST as ON_TILES
 from gradc.codegen.epilogue import fits
-from gradc.codegen.mincut import (
-    PART,
-    REGION,
-    Prices,
-    bytes_of,
-    cheapest,
-    computable,
-    computing,
-)
+from gradc.codegen.prices import PART, REGION, Prices, bytes_of, computable, computing
 from gradc.codegen.schedule import (
     LARGEST,
     Copied,
@@ -41,6 +33,7 @@ from gradc.codegen.schedule import (
 from gradc.codegen.statements import cost
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Node
+from gradc.ir.mincut import cheapest
 from gradc.ir.types import UNKNOWN, Shape
 
 #: values of a group, with those that it computes again: unrolled programs fill their groups, and

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gradc.codegen import cut, mincut
+from gradc.codegen import cut
 from gradc.codegen.explain import explain
 from gradc.codegen.kernel import Kernel
 from gradc.codegen.report import Report
 from gradc.codegen.targets import NAMED, host
-from gradc.ir import autodiff, ops, passes
+from gradc.ir import autodiff, mincut, ops, passes
 from gradc.ir.graph import Graph, Value
 from tests.codegen.test_nests import build
 from tests.codegen.test_random_programs import SEEDS, compare
@@ -120,47 +118,15 @@ def test_results_are_those_of_numpy(function: Any, dtype: Any) -> None:
     )
 
 
-# -- the cut itself ------------------------------------------------------------------------------
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(data=st.data())
-def test_no_choice_is_cheaper(data: st.DataObject) -> None:
-    size = data.draw(st.integers(1, 7))
-    values, sources = range(10, 10 + size), range(3)
-    operands = {
-        k: data.draw(st.lists(st.sampled_from([*sources, *range(10, k)]), min_size=1, max_size=3))
-        for k in values
-    }
-    price = st.integers(0, 60)
-    flops = {k: data.draw(price) for k in values}
-    kept = {k: data.draw(price) for k in values}
-    leaves = {k: data.draw(price) for k in sources}
-    needed = data.draw(st.sets(st.sampled_from(values), min_size=1))
-
-    def total(computed: set[int]) -> int:
-        wanted = needed | {k for c in computed for k in operands[c]}
-        return sum(flops[k] for k in computed) + sum(
-            kept.get(k, leaves.get(k, 0)) for k in wanted - computed
-        )
-
-    choices = (
-        set(c) for r in range(size + 1) for c in itertools.combinations(values, r)
-    )
-    found = mincut.cheapest(needed, operands, flops, kept, leaves)
-    assert total(found) == min(map(total, choices))
-
-
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> list[set[int]]:
     """No row is in the cache. The values that sweeps computed again, decision by decision."""
     chosen: list[set[int]] = []
 
     def spied(*network: Any) -> set[int]:
-        chosen.append(cheapest(*network))
+        chosen.append(mincut.cheapest(*network))
         return chosen[-1]
 
-    cheapest = mincut.cheapest
     monkeypatch.setattr(cut.Again, "far", property(lambda _: True))
     monkeypatch.setattr(cut, "cheapest", spied)
     return chosen

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from gradc.codegen import mincut, remat
+from gradc.codegen import prices, remat
 from gradc.codegen.explain import explain
 from gradc.codegen.kernel import Kernel
 from gradc.codegen.report import Report
 from gradc.codegen.schedule import LARGEST
 from gradc.codegen.targets import NAMED, host
-from gradc.ir import autodiff, interp, ops, passes
+from gradc.ir import autodiff, interp, mincut, ops, passes
 from gradc.ir.graph import Value
 from tests.codegen.test_nests import build, normal
 from tests.codegen.test_random_programs import SEEDS, compare, in_chunks
@@ -182,8 +182,8 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(remat, "cheapest", spied)
     monkeypatch.setattr(remat, "PART", 1 << 30)
-    monkeypatch.setattr(mincut.Prices, "_level", lambda self, type_: (
-        mincut.LOAD * type_.dtype.itemsize, mincut.STORE_FAR * type_.dtype.itemsize
+    monkeypatch.setattr(prices.Prices, "_level", lambda self, type_: (
+        prices.LOAD * type_.dtype.itemsize, prices.STORE_FAR * type_.dtype.itemsize
     ))
     return found
 

@@ -1,15 +1,9 @@
-"""Keep or compute again: the prices, as measured, and the cheapest choice, a minimum cut.
-
-The choice is a minimum cut between memory and what is needed, as in PyTorch's
-``torch/_functorch/partitioners.py``, but with a price on arithmetic. A value is two nodes, computed
-and at hand: an edge from memory to the first costs its flops, one from the first to the second
-a store and a load; edges from operands at hand to what is computed of them cannot be cut.
-"""
+"""Prices of keeping values and of computing them again, as measured (:mod:`gradc.ir.mincut`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from gradc.codegen.buffers import KEPT_WORKSPACE
@@ -111,68 +105,3 @@ def computing(node: Node) -> int:
     itemsize = max(4, node.type.dtype.itemsize)
     flops = SLOW[node.op.name] * itemsize if node.op.name in SLOW else cost(node)
     return flops * itemsize
-
-
-def cheapest(
-    needed: Set[int],
-    operands: Mapping[int, Sequence[int]],
-    flops: Mapping[int, int],
-    kept: Mapping[int, int],
-    leaves: Mapping[int, int],
-) -> set[int]:
-    """The values to compute, so that all that is ``needed`` is at hand for the least.
-
-    Each value has its ``operands`` and the prices of computing it, ``flops``, and of having it
-    without, ``kept``; operands that are no such values have the price in ``leaves``. Of choices
-    that cost the same, the one that computes the fewest.
-    """
-    if sum(flops.values()) + sum(leaves.values()) < min(kept.values(), default=0):
-        return set(operands)  # less than any of them kept
-    if all(flops[id_] >= kept[id_] for id_ in needed):
-        return set()
-    room: dict[Hashable, dict[Hashable, float]] = {"memory": {}, "use": {}}
-
-    def edge(tail: Hashable, head: Hashable, price: float) -> None:
-        room.setdefault(tail, {})[head] = price
-        room.setdefault(head, {}).setdefault(tail, 0)
-
-    for id_ in needed:
-        edge(("at hand", id_), "use", math.inf)
-    for id_, price in leaves.items():
-        edge("memory", ("at hand", id_), price)
-    for id_, sources in operands.items():
-        edge("memory", id_, flops[id_])
-        edge(id_, ("at hand", id_), kept[id_])
-        for source in sources:
-            edge(("at hand", source), id_, math.inf)
-    return set(operands).intersection(_beyond_cut(room, "memory", "use"))
-
-
-def _beyond_cut(
-    room: dict[Hashable, dict[Hashable, float]], source: Hashable, sink: Hashable
-) -> Iterable[Hashable]:
-    """The sink's side of a minimum cut, the smallest there is.
-
-    ``room`` is the capacity left on each edge and on its reverse: flow is sent along shortest
-    paths until none is left (Edmonds and Karp, J. ACM 19(2), 1972).
-    """
-    while True:
-        after: dict[Hashable, Hashable] = {sink: sink}  # the next node on the way to the sink
-        queue = [sink]
-        for node in queue:
-            for before in room[node]:
-                if before not in after and room[before][node] > 0:
-                    after[before] = node
-                    queue.append(before)
-            if source in after:
-                break
-        else:
-            return after
-        path = [source]
-        while path[-1] != sink:
-            path.append(after[path[-1]])
-        edges = list(zip(path, path[1:], strict=False))
-        flow = min(room[tail][head] for tail, head in edges)
-        for tail, head in edges:
-            room[tail][head] -= flow
-            room[head][tail] += flow
