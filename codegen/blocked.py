@@ -137,7 +137,7 @@ class BlockLowering:
 
     def _at_home(self) -> set[int]:
         """Values that the step stores, rather than copies of them."""
-        return {id_ for id_ in self.stored if self.home[id_] == self.index}
+        return {id_ for id_ in self.stored if self.home.get(id_) == self.index}
 
     def _local(self, group: Group) -> Group:
         return Group(self.blocks.local(group.domain), group.splits, group.members)
