@@ -28,10 +28,10 @@ def descend(params, x, y, steps):
 def test_a_network_in_a_loop():
     rng = np.random.default_rng(1)
     params = [
-        (rng.standard_normal((300, 128)) / 17, np.zeros(128)),
+        (rng.standard_normal((128, 128)) / 17, np.zeros(128)),
         (rng.standard_normal((128, 10)) / 11, np.zeros(10)),
     ]
-    x, y = rng.standard_normal((256, 300)), rng.standard_normal((256, 10))
+    x, y = rng.standard_normal((512, 128)), rng.standard_normal((512, 10))
     found, rate, value = gradc.compile(descend)(params, x, y, 3)
     wanted = [[np.array(a) for a in pair] for pair in params]
     for r in (0.1, 0.05, 0.025):
