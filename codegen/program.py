@@ -19,6 +19,7 @@ from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
 from gradc.codegen.loops import Contract, Irregular, LoopProgram, Print, Stage
 from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, REGIONS, prepare
+from gradc.codegen.region.bounds import proved
 from gradc.codegen.region.forward import forwarded
 from gradc.codegen.region.ranges import ANY, Range, ranges
 from gradc.codegen.region.stages import (
@@ -117,7 +118,7 @@ class Lowering(Sharing):
             self.graph.name,
             tuple(
                 with_buffers(stage, lambda b: self.placed(b, place))
-                for stage in forwarded(stages)
+                for stage in forwarded(proved(stages))
             ),
             tuple(self.all_placed(place)),
             self.arena,

@@ -133,8 +133,11 @@ class Region:
                 case _:
                     emit.run(s)
 
-    def address(self, a: Address) -> Val:
-        """The address of an element, checked where nothing is known about an index."""
+    def address(self, a: Address, only: Val | None = None) -> Val:
+        """The address of an element, checked where nothing is known about an index.
+
+        That of the first element of the buffer where ``only`` does not hold.
+        """
         b = self.b
         total: Val | None = None
         bad: Val | None = None
@@ -151,6 +154,8 @@ class Region:
         if bad is not None:
             self.function.fail(bad, a.number)
         assert total is not None
+        if only is not None:
+            total = b.select(only, total, b.i64(0))
         return b.gep(self.function.pointer(a.buffer), memory_type(a.buffer.dtype), total)
 
 
@@ -249,11 +254,8 @@ class _Loop:
         loop = self.loop
         if not loop.forwards:
             return []
-        ahead = self.outer.inner(loop.body.given)
-        first = self.b.i64(0)
-        if loop.reverse:  # where there is no iteration, any place that is inside
-            last = self.b.sub(trips, self.b.i64(1))
-            first = self.b.intrinsic("smax", "i64", [last, first])
+        b, ahead = self.b, self.outer.inner(loop.body.given)
+        first = b.sub(trips, b.i64(1)) if loop.reverse else b.i64(0)
         ahead.values[loop.index] = Lane(first, I64)
         integers = (Literal, Compute)
         needed = {i for f in loop.forwards for i in f.address.indices}
@@ -263,9 +265,11 @@ class _Loop:
                 wanted.append(s)
                 needed.update(s.operands if isinstance(s, Compute) else ())
         ahead.straight(wanted[::-1])
-        emit = ahead.statements()
+        emit, some = ahead.statements(), None
+        if loop.trips is not None:
+            some = b.icmp("sgt", trips, b.i64(0))
         return [
-            emit.element(ahead.address(f.address), self.b.i64(0), f.next.dtype)
+            emit.element(ahead.address(f.address, some), b.i64(0), f.next.dtype)
             for f in loop.forwards
         ]
 

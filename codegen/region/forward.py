@@ -6,155 +6,50 @@ the value written; nothing between the two may have written there. Addresses are
 forms of the loops' indices and of what does not change. So a sweep in place waits for its
 arithmetic only, and not for a store to come back from memory.
 
-The first iteration's value is read before the loop, even if there is no iteration: all addresses
-are inside for any index that the loop may have, and for zero.
+The first iteration's value is read before the loop, even if there is no iteration: then the
+buffer's first element is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from gradc.codegen.region.forms import Form, Forms, Inside, rewritten
 from gradc.codegen.region.stages import (
-    Address,
-    Body,
-    Branch,
     Element,
     Forward,
-    Given,
     Known,
     Loop,
-    Number,
     Register,
     Straight,
     Update,
     View,
 )
-from gradc.codegen.statements import Compute, Literal
-
-#: what a form is over: an object for each scalar of which nothing else is known
-Symbol = object
-
-
-@dataclass(frozen=True)
-class Form:
-    """``constant + Σ coefficient·symbol`` over the integers."""
-
-    constant: int
-    terms: Mapping[Symbol, int]
-
-    def plus(self, other: Form, times: int = 1) -> Form:
-        """The sum with a multiple of another form."""
-        terms = dict(self.terms)
-        for symbol, c in other.terms.items():
-            terms[symbol] = terms.get(symbol, 0) + times * c
-        left = {symbol: c for symbol, c in terms.items() if c}
-        return Form(self.constant + times * other.constant, left)
-
-
-def _symbol() -> Form:
-    return Form(0, {object(): 1})
-
-
-def _number(value: int) -> Form:
-    return Form(value, {})
-
-
-class _Forms(dict[int, Form]):
-    """The forms of a region's scalars, by number."""
-
-    def __missing__(self, key: int) -> Form:
-        self[key] = _symbol()
-        return self[key]
-
-    def taken(self, given: Sequence[Given]) -> _Forms:
-        """Those that a region inside begins with."""
-        inside = _Forms()
-        for g in given:
-            if isinstance(g.scalar, Register):
-                inside[g.value] = self[g.scalar.value]
-            elif isinstance(g.scalar, Number) and g.scalar.dtype.kind == "i":
-                inside[g.value] = _number(int(g.scalar.number))
-        return inside
-
-    def learn(self, statement: Any) -> None:
-        """Take note of an integer that a statement computes."""
-        match statement:
-            case Literal(value, number, dtype) if dtype.kind == "i":
-                self[value] = _number(int(number))
-            case Compute(value, node, operands) if node.type.dtype.kind == "i":
-                found = self._computed(node.op.name, [self[i] for i in operands])
-                if found is not None:
-                    self[value] = found
-
-    def _computed(self, name: str, x: Sequence[Form]) -> Form | None:
-        match name:
-            case "add":
-                return x[0].plus(x[1])
-            case "sub":
-                return x[0].plus(x[1], -1)
-            case "copy" | "reshape":
-                return x[0]
-            case "mul" if not x[0].terms or not x[1].terms:
-                factor, form = (x[0], x[1]) if not x[0].terms else (x[1], x[0])
-                return _number(0).plus(form, factor.constant)
-        return None
-
-    def address(self, address: Address) -> Form:
-        """The element that an address is, in its buffer."""
-        total = _number(0)
-        for index, stride in zip(address.indices, address.strides, strict=True):
-            total = total.plus(self[index], stride)
-        return total
+from gradc.codegen.statements import Compute
 
 
 def forwarded(stages: Sequence[Any]) -> list[Any]:
     """Stages whose innermost loops keep what they hand on in registers."""
-    return _stages(stages, _Forms())
+    return rewritten(stages, Forms(), loop=_loop)
 
 
-def _stages(stages: Sequence[Any], forms: _Forms) -> list[Any]:
-    out = []
-    for stage in stages:
-        match stage:
-            case Straight(statements):
-                for statement in statements:
-                    forms.learn(statement)
-            case Loop():
-                stage = _loop(stage, forms)
-            case Branch():
-                bodies = tuple(_body(body, forms.taken(body.given)) for body in stage.bodies)
-                stage = replace(stage, bodies=bodies)
-        out.append(stage)
-    return out
-
-
-def _body(body: Body, forms: _Forms) -> Body:
-    return replace(body, stages=tuple(_stages(body.stages, forms)))
-
-
-def _loop(loop: Loop, outer: _Forms) -> Loop:
-    forms = outer.taken(loop.body.given)
-    steady = {symbol for form in forms.values() for symbol in form.terms}
-    index = forms[loop.index]
-    loop = replace(loop, body=_body(loop.body, forms))
+def _loop(loop: Loop, inside: Inside) -> Loop:
     plain = all(isinstance(stage, Straight) for stage in loop.body.stages)
     if not plain or loop.count == 0:
         return loop
-    (symbol,) = index.terms
-    return _Replacement(loop, forms, symbol, steady | {symbol}).done()
+    return _Replacement(loop, inside).done()
 
 
 class _Replacement:
     """Finds the reads of a straight loop that an earlier write answers."""
 
-    def __init__(
-        self, loop: Loop, forms: _Forms, index: Symbol, steady: set[Symbol]
-    ) -> None:
+    def __init__(self, loop: Loop, inside: Inside) -> None:
         self.loop = loop
-        self.index = index
-        self.steady = steady
+        self.index = inside.index
+        self.steady = inside.steady
+        forms = inside.forms
         self.statements = [s for stage in loop.body.stages for s in stage.statements]
         numbers = [loop.index, *forms, *(c.value for c in loop.scalars)]
         numbers += [s.value for s in self.statements if not isinstance(s, View)]
@@ -249,12 +144,10 @@ class _Replacement:
                 if not isinstance(s, Update) or s.address.buffer.name != name:
                     continue
                 form = self._earlier(self.forms[at]) if before else self.forms[at]
-                apart = None if form is None else form.plus(wanted, -1)
-                if apart is None or apart.terms:
+                same = None if form is None else form.plus(wanted, -1).is_zero()
+                if same is None or (before and not self.steady.issuperset(wanted.terms)):
                     return None
-                if before and not self.steady.issuperset(wanted.terms):
-                    return None
-                if apart.constant == 0:
+                if same:
                     return at, before
         return None
 
