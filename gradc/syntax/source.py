@@ -8,16 +8,22 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import os
 import tokenize
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import CodeType, FunctionType
-from typing import Any
+
+from gradc.syntax.unchanged import is_code_of
 
 #: what a function's node can be
 Definition = ast.FunctionDef | ast.Lambda
 
 _RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_CHANGED = (
+    "its source has changed since it was imported; import it anew, by importlib.reload or in a new "
+    "process"
+)
 
 
 class Unavailable(Exception):
@@ -29,56 +35,83 @@ def definition(function: FunctionType) -> Definition:
     code = function.__code__
     if code.co_flags & _RESUMED:
         raise Unavailable("it is a generator or a coroutine, which runs as plain Python")
+    if os.path.exists(code.co_filename):
+        linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename, function.__globals__)
-    if not lines or code.co_firstlineno > len(lines):
+    if not lines:
         raise Unavailable("its source is not available, as of what exec or a shell defines")
-    # The lines of the function alone are quick to parse, but a lambda may begin inside a statement.
-    for tree in (_parse_block(lines, code.co_firstlineno), _parse("".join(lines), 0)):
+    if code.co_firstlineno > len(lines):
+        raise Unavailable(_CHANGED)
+    several = False
+    for tree in _trees(lines, code.co_firstlineno):
         found = [node for node in _candidates(tree, code) if _parameters(node) == _names(code)]
         if len(found) > 1:
+            several = True
             found = [min(found, key=_extent)] if _has_columns(code) else []
         if found:
+            if not is_code_of(code, found[0], lines, function.__globals__):
+                raise Unavailable(_CHANGED)
             return found[0]
-    raise Unavailable(
-        "several lambdas stand in its line"
-        if code.co_name == "<lambda>"
-        else "its source has changed since it was imported"
-    )
+    raise Unavailable("several lambdas stand in its line" if several else _CHANGED)
 
 
-def _parse_block(lines: list[str], first: int) -> ast.AST | None:
-    try:
-        block = inspect.getblock(lines[first - 1 :])
-    except (tokenize.TokenError, SyntaxError):
-        return None
-    if not block:
-        return None
-    if block[0][:1].isspace():  # what is indented stands under something
-        return _parse("if 1:\n" + "".join(block), first - 2)
-    return _parse("".join(block), first - 1)
+def _trees(lines: list[str], first: int) -> Iterator[ast.AST]:
+    """What may hold the function that begins in a line, the quickest to be had first."""
+    for choose in (_indented, inspect.getblock, None):
+        block, before = lines, 0
+        if choose is not None:
+            try:
+                block, before = choose(lines[first - 1 :]), first - 1
+            except (tokenize.TokenError, SyntaxError):
+                continue
+        head = "\n" * before
+        if block and block[0][:1].isspace():  # what is indented stands under something
+            head = head[1:] + "if 1:\n"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they were given when the file was imported
+            try:
+                tree = ast.parse(head + "".join(block))
+            except (SyntaxError, ValueError):
+                continue
+        yield tree
 
 
-def _parse(text: str, shift: int) -> ast.AST | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they were given when the file was imported
-        try:
-            tree = ast.parse(text)
-        except (SyntaxError, ValueError):
-            return None
-    return ast.increment_lineno(tree, shift) if shift else tree
+def _indented(lines: list[str]) -> list[str]:
+    """The first line, its decorators and what is indented under it; a guess, but a quick one."""
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    in_head = lines[0].lstrip().startswith("@")
+    for k, line in enumerate(lines[1:], 1):
+        text = line.lstrip()
+        if len(line) - len(text) > margin or not text or text[0] in "#)]}":
+            continue
+        if not in_head:
+            return lines[:k]
+        in_head = text.startswith("@")
+    return lines
 
 
-def _candidates(tree: ast.AST | None, code: CodeType) -> Iterator[Definition]:
+def _candidates(tree: ast.AST, code: CodeType) -> Iterator[Definition]:
     """The nodes of this kind and name that begin where the code does."""
-    for node in ast.walk(tree) if tree is not None else ():
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-            if first == code.co_firstlineno:
-                yield node
-        elif isinstance(node, ast.Lambda) and code.co_name == "<lambda>" and (
-            node.lineno == code.co_firstlineno and _surrounds(node.body, code)
+    line, todo = code.co_firstlineno, [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef) and node.name == code.co_name and _first(node) == line:
+            yield node
+            continue
+        if isinstance(node, ast.Lambda) and code.co_name == "<lambda>" and (
+            node.lineno == line and _surrounds(node.body, code)
         ):
             yield node
+        todo += (
+            inner for inner in ast.iter_child_nodes(node)
+            if _first(inner) <= line <= getattr(inner, "end_lineno", line)
+        )
+
+
+def _first(node: ast.AST) -> int:
+    """The line where a node begins; 0 of one without a place."""
+    decorators = getattr(node, "decorator_list", ())
+    return min((one.lineno for one in decorators), default=getattr(node, "lineno", 0))
 
 
 def _columns(code: CodeType) -> Iterator[tuple[int, int]]:
@@ -118,17 +151,3 @@ def _names(code: CodeType) -> tuple[str, ...]:
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + rest]
     # In a class, names that begin with two underscores bear its name.
     return tuple("__" if "__" in name and name.startswith("_") else name for name in names)
-
-
-def class_of(qualname: str) -> str | None:
-    """The innermost class around a function, whose private names it uses."""
-    parts = qualname.split(".")
-    for part, after in zip(reversed(parts[:-1]), reversed(parts[1:]), strict=True):
-        if part != "<locals>" and after != "<locals>":
-            return part
-    return None
-
-
-def children(node: ast.AST) -> Iterable[Any]:
-    """The child nodes, those in lists too."""
-    return ast.iter_child_nodes(node)

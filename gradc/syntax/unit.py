@@ -5,7 +5,6 @@ branch or the body of a loop, shares their cells as a nested function would.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import builtins
@@ -18,7 +17,8 @@ from gradc.syntax import analysis
 from gradc.syntax.expressions import RUNTIME, located
 from gradc.syntax.places import Form, Place, Site, site
 from gradc.syntax.rewrite import ITEM, Rewriter
-from gradc.syntax.source import Definition, arguments, class_of
+from gradc.syntax.source import Definition, arguments
+from gradc.syntax.unchanged import FUTURES, class_of
 
 #: the variable that holds what makes a runtime for a call
 MAKER = "gradc__of"
@@ -26,7 +26,6 @@ _FACTORY = "gradc__factory"
 _FUNCTION = "gradc__function"
 #: by this the code of a lambda that we made is told from one of the user's
 _LATER = "gradc__later"
-_FUTURES = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 _RESUMING = (ast.Yield, ast.YieldFrom, ast.Await)
 
 
@@ -149,7 +148,7 @@ class Family:
         self.code = function.__code__
         self.namespace = function.__globals__
         self.lock = lock
-        self.private = class_of(function.__qualname__)
+        self.private = class_of(self.code.co_qualname)
         self.units: list[Unit] = []
         self._by_node: dict[ast.AST, Unit] = {}
         self.unit = self._unit(node, frozenset(self.code.co_freevars))
@@ -216,7 +215,7 @@ class Family:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they were given when the file was imported
             code = compile(module, self.code.co_filename, "exec",
-                           flags=self.code.co_flags & _FUTURES, dont_inherit=True)
+                           flags=self.code.co_flags & FUTURES, dont_inherit=True)
         for node in ours:
             node.args.vararg = None  # type: ignore[attr-defined]
         if isinstance(function, ast.FunctionDef):
