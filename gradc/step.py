@@ -15,7 +15,7 @@ from gradc.ir.types import TensorType
 from gradc.lowering import Lowered, identifier
 from gradc.optim import Optimizer
 from gradc.signature import Parameters
-from gradc.trace import NeedsStatic, Traced, trace
+from gradc.trace import Traced, trace
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
 
@@ -123,15 +123,8 @@ def _trace(
     label: str,
 ) -> Traced:
     tree = TreeDef(tuple, (), (arguments, flatten({})[1]))
-    try:
-        traced = trace(function, tree, types, names, name=identifier(label))
-    except NeedsStatic as request:
-        raise ArgumentError(
-            f"{label} needs the value of `{names[request.leaf]}` while it is traced, but the value "
-            "is another in every step",
-            types=[f"{names[request.leaf]}: {types[request.leaf]}"],
-            remedy="compute with it (np.where), or take a constant from outside the function",
-        ) from None
+    # What it is given is another in every step: nothing of it can be known while tracing.
+    traced = trace(function, tree, types, names, name=identifier(label), askable=False)
     if traced.captures:
         raise ArgumentError(f"{label} uses traced values of a function around it")
     return traced

@@ -70,16 +70,18 @@ def trace(
     *,
     name: str,
     rewrite: bool = True,
+    askable: bool = True,
 ) -> Traced:
     """Run ``function`` once on Tracers and return the graph of what it did.
 
     ``in_tree`` is the structure of ``(args, kwargs)``, ``leaves`` its leaves, ``names`` their
     names; with ``rewrite``, loops and branches on traced values are compiled
-    (:mod:`gradc.syntax`). Raises NeedsStatic, and what :mod:`gradc.errors` has.
+    (:mod:`gradc.syntax`). Raises NeedsStatic if integers are ``askable``, which else stay traced,
+    and what :mod:`gradc.errors` has.
     """
     context = Context(name)
     with context.builder.marked(PRIMAL, _definition(function)):
-        given = [_argument(context, leaf, path, k) for k, (leaf, path) in
+        given = [_argument(context, leaf, path, k if askable else None) for k, (leaf, path) in
                  enumerate(zip(leaves, names, strict=True))]
     args, kwargs = unflatten(in_tree, given)
     watch = Watch(function, (args, kwargs))
@@ -136,11 +138,14 @@ def _raise_remembered(context: Context) -> None:
         raise context.failure from None
 
 
-def _argument(context: Context, leaf: TensorType | Static, name: str, position: int) -> Any:
+def _argument(
+    context: Context, leaf: TensorType | Static, name: str, position: int | None
+) -> Any:
+    """An argument, which may turn static if it is a number and has a position."""
     if isinstance(leaf, Static):
         return leaf.value
     value = context.builder.input(name, leaf)
-    if not leaf.shape and leaf.dtype.kind in "biu":
+    if position is not None and not leaf.shape and leaf.dtype.kind in "biu":
         context.leaf_of[value.id] = position
     guard = f"the argument {name}, which the caller would not see"
     rescue = f"copy it first ({name} = {name}.copy()) and return the copy"

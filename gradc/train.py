@@ -15,7 +15,7 @@ from gradc.errors import ArgumentError, OptionError, UnsupportedError
 from gradc.ir.text import dump
 from gradc.leaves import as_differentiable
 from gradc.native import contiguous
-from gradc.optim import Optimizer
+from gradc.optim import Optimizer, as_optimizer
 from gradc.signature import Parameters
 from gradc.step import LoopSpec, StepTypes
 from gradc.training_data import array_types, count, data_types, param_types
@@ -57,7 +57,7 @@ def train(
     loss: ``loss(params, *batch)``, plain NumPy, a floating scalar. The update is that of the
         optimizer with the gradient of the batch's loss: for ``sgd(lr)``, ``params - lr *
         gradient``.
-    optimizer: from :mod:`gradc.optim`, or one of your own.
+    optimizer: from :mod:`gradc.optim`, or one of your own: a pair of functions (init, update).
     batch_size: samples in a step; all of them if None. The last batch of an epoch may be smaller.
     shuffle: take the samples in a random order, another in each epoch.
 
@@ -90,11 +90,7 @@ class Trainer:
             raise ArgumentError(
                 f"gradc.train takes a function, not {loss!r}", remedy="loss(params, x, y)"
             )
-        if not isinstance(optimizer, Optimizer):
-            raise ArgumentError(
-                f"optimizer must be a gradc.optim.Optimizer, not {optimizer!r}",
-                remedy="optimizer=gradc.optim.sgd(0.1)",
-            )
+        optimizer = as_optimizer(optimizer)
         label = getattr(loss, "__name__", None) or type(loss).__name__
         size = None if batch_size is None else count("batch_size", batch_size, 1)
         self.spec = LoopSpec(loss, Parameters(loss, label), optimizer, size, bool(shuffle))

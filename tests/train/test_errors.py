@@ -15,6 +15,7 @@ from gradc.errors import (
     OptionError,
     OutputError,
     ShapeError,
+    TracerError,
     UnsupportedError,
 )
 from gradc.optim import Optimizer, adam, sgd
@@ -42,7 +43,7 @@ CASES = {
     "callback": (lambda: fit(callback=3), ArgumentError, "callback must be a function, not 3"),
     "no function": (lambda: fit(loss=3), ArgumentError, "gradc.train takes a function, not 3"),
     "optimizer": (lambda: fit(optimizer="sgd"), ArgumentError,
-        "optimizer must be a gradc.optim.Optimizer, not 'sgd'"),
+        "optimizer must be a gradc.optim.Optimizer or a pair (init, update), not 'sgd'"),
     "an array as data": (lambda: fit(data=X), ArgumentError,
         "data must be a tuple of arrays, not ndarray"),
     "no data": (lambda: fit(data=()), ArgumentError, "data is empty"),
@@ -131,9 +132,10 @@ def test_updates_that_do_not_fit(update, text):
     assert text in str(caught.value)
 
 
-def test_an_update_that_branches_on_its_state():
+def test_an_update_that_asks_for_its_state():
+    """Branches and loops on it compile; what needs it while tracing cannot."""
     def update(grads, step, params):
-        return (params if step == 0 else params - grads), step + 1
+        return params - grads * np.ones(int(step)), step + 1
 
-    with pytest.raises(ArgumentError, match="needs the value of `state` while it is traced"):
-        fit(optimizer=Optimizer("mine", lambda params: np.int64(0), update))
+    with pytest.raises(TracerError, match="known only when the compiled code runs"):
+        fit(optimizer=Optimizer("mine", lambda params: np.int64(2), update))
