@@ -23,6 +23,7 @@ from gradc.codegen.region.bounds import proved
 from gradc.codegen.region.forward import forwarded
 from gradc.codegen.region.ranges import ANY, Range, ranges
 from gradc.codegen.region.stages import (
+    Assigned,
     Extent,
     Register,
     Scalar,
@@ -342,6 +343,9 @@ class Lowering(Sharing):
             read = Load(0, self.memory(node.operands[0]), Affine(0, ()))
             found = Store(self.memory(node.id), Affine(0, ()), 1)
             return [Straight((read, Extent(1, 0), found))]
+        if node.op.name == "assigned":
+            read = Load(0, self.memory(node.operands[0]), Affine(0, ()))
+            return [Straight((read, Assigned(0, self.number(node))))]
         if node.op.name in REGIONS:
             from gradc.codegen.region import stages_of  # which lowers regions as graphs are
 

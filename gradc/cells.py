@@ -30,10 +30,11 @@ class Cell:
 
     ``version`` counts writes. ``guard`` says why writes are refused, if they are; ``rescue`` is the
     way out. ``doubt``, if there is one, says why the value is not what NumPy would have here, and
-    the way out.
+    the way out. ``check``, if there is one, has the compiled code check, where the value is read,
+    that there is one.
     """
 
-    __slots__ = ("array", "doubt", "guard", "rescue", "trace", "value", "version")
+    __slots__ = ("array", "check", "doubt", "guard", "rescue", "trace", "value", "version")
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Cell:
         self.guard = guard
         self.rescue = rescue
         self.doubt: Callable[[], tuple[str, str] | None] | None = None
+        self.check: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

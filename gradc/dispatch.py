@@ -17,11 +17,10 @@ from gradc.config import settings
 from gradc.errors import of_a_run
 from gradc.ir import interp
 from gradc.ir.graph import Graph
-from gradc.ir.ops.random import ParameterError
 from gradc.ir.types import TensorType
 from gradc.leaves import static_value
 from gradc.lowering import Function, Lowered, lower
-from gradc.native import Native, contiguous, finished
+from gradc.native import ENDS, Native, contiguous, finished
 from gradc.signature import Call, Signature, leaf_names, leaf_types, read
 from gradc.source import user_loc
 from gradc.trace import Static
@@ -84,7 +83,7 @@ class Specialization:
         ]
         try:
             outputs = interp.run(self.optimized, inputs)
-        except (IndexError, ParameterError) as error:
+        except ENDS as error:
             raise of_a_run(error) from None
         return finished(self.lowered, [np.array(out) for out in outputs])
 

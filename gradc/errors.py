@@ -160,6 +160,10 @@ class NotScalarError(GradcError, TypeError):
     """A gradient was asked for of a result that is no scalar."""
 
 
+#: the remedy for a variable without a value
+UNASSIGNED = "assign it before the loop or branch, or in every branch"
+
+
 def from_numpy(error: Exception, types: Iterable[Any] = (), remedy: str = "") -> GradcError:
     """The gradc error for one that NumPy or the IR raised on shapes and dtypes."""
     text = str(error)
@@ -177,14 +181,16 @@ def of_a_run(
 ) -> Exception:
     """The gradc error for one that the compiled code, or the interpreter, ended with.
 
-    An index was out of bounds, the parameters of random numbers were none, a loop ran too often, or
-    there was no memory for what it keeps.
+    An index was out of bounds, the parameters of random numbers were none, a loop ran too often,
+    there was no memory for what it keeps, or a variable was read that nothing had assigned.
     """
     if isinstance(error, GradcError):
         return error
     if isinstance(error, IndexError):
         remedy = "check the indices against the shape of the array" if where else ""
         return IndexingError(str(error), where=where, types=types, remedy=remedy)
+    if isinstance(error, UnboundLocalError):
+        return UndefinedError(str(error), where=where, remedy=UNASSIGNED)
     if isinstance(error, MemoryError):
         remedy = "keep less with gradc.checkpoint, or run the loop fewer times"
         where = where or next(iter(getattr(error, "locs", ())), None)

@@ -181,6 +181,8 @@ def steps_to(
     basic: list[Slice | Reshape | Pick] = []
     if count:
         pick = Pick(tuple(entries[:count]))
+        for place in pick.tracers:
+            place.note_read()
         basic.append(pick)
         entries = [*(Stretch(0, n, 1) for n in pick.kept), *entries[count:]]
         shape = pick.shape_after(shape)

@@ -42,3 +42,14 @@ def user_locs() -> tuple[Loc, ...]:
     """The same as a tuple, as nodes carry it."""
     loc = user_loc()
     return () if loc is None else (loc,)
+
+
+def is_running(loc: Loc) -> bool:
+    """Whether the function of a line has not returned yet."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if (code.co_filename, code.co_name) == (loc.file, loc.function):
+            return True
+        frame = frame.f_back
+    return False

@@ -138,7 +138,13 @@ class Tracer(Conversions, Operators, Methods):
         context = current()
         if context is None:
             raise _leaked(self)
+        self.note_read()
         return self.value_in(context)
+
+    def note_read(self) -> None:
+        """Note that the value is read here: a variable that may have none is checked."""
+        if self.cell.check is not None:
+            self.cell.check()
 
     def value_in(self, context: Context) -> Value:
         """The node of ``context`` that holds the value now."""
@@ -244,6 +250,7 @@ class Tracer(Conversions, Operators, Methods):
         Raises ReadOnlyError when the function's result would lose the write.
         """
         cell, context = self.cell, current()
+        self.note_read()
         if cell.doubt is not None:
             self._check_doubt()
         if cell.guard:

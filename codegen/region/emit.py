@@ -19,6 +19,7 @@ from gradc.codegen.region import tape
 from gradc.codegen.region.growing import GrowingTapes
 from gradc.codegen.region.stages import (
     Address,
+    Assigned,
     Branch,
     Element,
     Extent,
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 _POINT = Affine(0, ())
 
-#: status: a loop ran more often than it may
-LIMIT = 4
+#: status: a loop ran more often than it may, a variable was read that nothing had assigned
+LIMIT, UNASSIGNED = 4, 6
 
 
 @dataclass
@@ -128,6 +129,9 @@ class Region:
                 case Extent(value, of):
                     at = self.b.cast("inttoptr", self.values[of].val, "ptr")
                     self.values[value] = Lane(tape.length(self.b, at), I64)
+                case Assigned(value, number):
+                    missing = self.b.xor(self.values[value].val, self.b.const(True, "i1"))
+                    self.function.stop(missing, UNASSIGNED, number)
                 case View(view, address):
                     self.function.pointers[view.name] = self.address(address)
                 case _:

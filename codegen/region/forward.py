@@ -18,6 +18,7 @@ from typing import Any
 
 from gradc.codegen.region.forms import Form, Forms, Inside, rewritten
 from gradc.codegen.region.stages import (
+    Assigned,
     Element,
     Forward,
     Known,
@@ -178,6 +179,8 @@ class _Replacement:
         match s:
             case Compute(value, node, operands):
                 return Compute(value, node, tuple(map(self._value, operands)))
+            case Assigned(value, number):
+                return Assigned(self._value(value), number)
             case Update():
                 old = None if s.old is None else self._value(s.old)
                 return replace(s, value=self._value(s.value), old=old)

@@ -23,6 +23,7 @@ from gradc.codegen.region.schedule import (
 )
 from gradc.codegen.region.stages import (
     Address,
+    Assigned,
     Element,
     Extent,
     Number,
@@ -182,6 +183,8 @@ class RegionLowering(Lowering):
                 out.append(Element(node.id, address))
         elif node.op.name == "extent":
             out.append(Extent(node.id, *values))
+        elif node.op.name == "assigned":
+            out.append(Assigned(values[0], self.number(node)))
         else:
             out.append(Compute(node.id, node, tuple(values)))
         if node.id in self.spilled:

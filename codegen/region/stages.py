@@ -141,6 +141,20 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class Assigned:
+    """A check that a variable has a value: ``value``, a bool, says whether.
+
+    ``number`` is that of the node in the program's checked ones.
+    """
+
+    value: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"check v{self.value}"
+
+
+@dataclass(frozen=True)
 class Straight:
     """Scalar statements, in registers that later stages of the region read too."""
 

@@ -12,14 +12,14 @@ from gradc.context import current
 from gradc.control.aliases import is_doubtful, lend, retire
 from gradc.control.carries import described, is_number, line_of
 from gradc.control.loops import known_int, truth_of
-from gradc.control.regions import Ends, Region, close, is_scalar, whole, written_back
+from gradc.control.regions import Ends, Region, close, is_scalar, output, whole, written_back
 from gradc.control.state import same_static, structure_of
-from gradc.control.undefined import Undefined
+from gradc.control.undefined import Missing, Undefined, bare, blank, in_line, missing
 from gradc.errors import ArgumentError, BranchError
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import I64, TensorType, promote
-from gradc.numpy_api.values import as_tracer, convert, to_value
+from gradc.numpy_api.values import as_tracer, convert
 from gradc.syntax.convert import rewritten
 from gradc.tracer import Tracer, fresh
 from gradc.tree import LEAF, TreeDef, flatten, paths, unflatten
@@ -133,11 +133,14 @@ class Branches:
             for k, name in enumerate(names)
         ]
         cells = self._cells()
-        traced = [m for variable in merged for m in variable.leaves if isinstance(m, _Merged)]
+        leaves = [m for variable in merged for m in (*variable.leaves, variable.holds)]
+        traced = [m for m in leaves if isinstance(m, _Merged)]
         parts: list[Ends] = []
         for k, one in enumerate(self.traced):
             with one.region.active():
-                outputs = [to_value(m.of[k], m.type.dtype, m.type.shape) for m in traced]
+                outputs = [
+                    output(bare(m.of[k]) if m.checked else m.of[k], m.type) for m in traced
+                ]
                 outputs += [whole(cell).value for cell in cells]
             parts.append((one.region, [], outputs))
         graphs, captures = close(parts)
@@ -154,7 +157,7 @@ class Branches:
             for m in traced:
                 assert m.result is not None
                 lend(m.result, m.of, m.name)
-        return tuple(variable.rebuilt() for variable in merged)
+        return tuple(variable.rebuilt(name) for name, variable in zip(names, merged, strict=True))
 
     def _cells(self) -> list[Cell]:
         """The cells that a branch wrote; every branch is made to give their values."""
@@ -171,20 +174,49 @@ class Branches:
         return list(cells.values())
 
     def _variable(self, name: str, given: Sequence[Any]) -> _Variable:
-        if any(isinstance(value, Undefined) or is_doubtful(value) for value in given):
-            value = given[0]
-            if not all(value is other for other in given):
-                value = Undefined(f"`{name}` has a value in some branches only")
-            return _Variable([value], LEAF)
-        flat = [flatten(value) for value in given]
+        doubtful = any(map(is_doubtful, given))
+        if doubtful or any(isinstance(value, Undefined) for value in given):
+            if all(value is given[0] for value in given):
+                return _Variable([given[0]], LEAF)
+            like = None if doubtful else self._like(name, given)
+            if like is None:
+                return _Variable([Undefined(f"`{name}` has a value in some branches only")], LEAF)
+        else:
+            like = given[0]
+        flat = [flatten(like if isinstance(value, Undefined) else value) for value in given]
         tree = flat[0][1]
         for k, (_, other) in enumerate(flat):
             if other != tree:
                 raise self._different(name, 0, k, structure_of(tree), structure_of(other))
+        holds = None
+        if self._checks(name):
+            holds = self._holds(name, given, [leaves for leaves, _ in flat])
         columns = zip(paths(tree, name), *(leaves for leaves, _ in flat), strict=True)
-        return _Variable([self._leaf(path, leaves) for path, *leaves in columns], tree)
+        leaves = [self._leaf(path, leaves, holds is not None) for path, *leaves in columns]
+        return _Variable(leaves, tree, holds)
 
-    def _leaf(self, name: str, leaves: list[Any]) -> Any:
+    def _checks(self, name: str) -> bool:
+        """Whether the compiled code may find out if it has a value: of variables of the user."""
+        return self.shares and name.isidentifier()
+
+    def _like(self, name: str, given: Sequence[Any]) -> Any:
+        """Zeros like the values of some branches, for those that have none; None if it cannot."""
+        for value in given:
+            leaves, tree = flatten(value)
+            if not isinstance(value, Undefined) and leaves and all(map(is_number, leaves)):
+                return unflatten(tree, map(blank, leaves)) if self._checks(name) else None
+        return None
+
+    def _holds(self, name: str, given: Sequence[Any], flat: Sequence[list[Any]]) -> Any:
+        """Whether a variable has a value, where it may have none: None where it has."""
+        found: list[Any] = []
+        for one, value, leaves in zip(self.traced, given, flat, strict=True):
+            with one.region.active():
+                check = missing(name, leaves)
+            found.append(not isinstance(value, Undefined) if check is None else check.holds)
+        return None if all(holds is True for holds in found) else self._leaf(name, found)
+
+    def _leaf(self, name: str, leaves: list[Any], checked: bool = False) -> Any:
         first = leaves[0]
         if not all(map(is_number, leaves)):
             for k, leaf in enumerate(leaves):
@@ -202,7 +234,7 @@ class Branches:
                 raise self._different(name, 0, k, described(type_), described(other), leaf)
             type_ = TensorType(dtype, type_.shape, type_.weak and other.weak)
             scalar = scalar and is_scalar(leaf)
-        return _Merged(name, leaves, type_, scalar)
+        return _Merged(name, leaves, type_, scalar, checked)
 
     def _different(
         self, name: str, i: int, k: int, was: str, now: str, leaf: Any = None
@@ -218,12 +250,13 @@ class Branches:
 
 @dataclass
 class _Merged:
-    """A leaf that differs from branch to branch."""
+    """A leaf that differs from branch to branch. ``checked``: whether it has a value is, later."""
 
     name: str
     of: list[Any]
     type: TensorType
     scalar: bool
+    checked: bool
     result: Tracer | None = None
 
 
@@ -231,11 +264,18 @@ class _Merged:
 class _Variable:
     leaves: list[Any]
     tree: TreeDef
+    holds: Any = None
 
-    def rebuilt(self) -> Any:
-        return unflatten(self.tree, [
-            leaf.result if isinstance(leaf, _Merged) else leaf for leaf in self.leaves
-        ])
+    def rebuilt(self, name: str) -> Any:
+        if self.holds is not None:
+            why = f"the branch{in_line()} that was taken does not assign it"
+            made = [leaf.result for leaf in self.leaves if isinstance(leaf, _Merged)]
+            Missing(_result(self.holds), name, why).mark(made)
+        return unflatten(self.tree, map(_result, self.leaves))
+
+
+def _result(leaf: Any) -> Any:
+    return leaf.result if isinstance(leaf, _Merged) else leaf
 
 
 def _is_same(first: Any, leaf: Any, traced: Sequence[_Traced]) -> bool:

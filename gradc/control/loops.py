@@ -57,6 +57,8 @@ class Loop:
     limit: int = UNKNOWN
     #: cells of the trace under way that the body writes
     cells: list[Cell] = field(default_factory=list)
+    #: after :meth:`run`, how many iterations there were
+    ran: Tracer | None = None
 
     def run(self) -> tuple[list[Tracer], list[Tracer]]:
         """Trace the loop into the trace under way; return the last carries and the stacked ys.
@@ -83,6 +85,8 @@ class Loop:
         count = len(self.carries)
         after = count + len(self.cells)
         written_back(self.cells, results[count:after])
+        if self.length == UNKNOWN:
+            self.ran = fresh(results[after] if self.trips is None else self.trips)
         last = [
             fresh(value, weak=carry.type.weak, is_scalar=carry.scalar)
             for value, carry in zip(results[:count], self.carries, strict=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from gradc.cells import Cell
 from gradc.context import Context, contexts, current
+from gradc.control.undefined import bare
 from gradc.errors import LeakedTracerError
 from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.types import I64, TensorType
@@ -100,7 +101,7 @@ def whole(cell: Cell) -> Tracer:
     """A Tracer of all that a cell holds."""
     held = cell.value if cell.array is None else cell.array
     assert held is not None
-    return Tracer(cell, tuple(held.shape), held.dtype)
+    return bare(Tracer(cell, tuple(held.shape), held.dtype))
 
 
 def cell_type(cell: Cell) -> TensorType:

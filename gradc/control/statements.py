@@ -157,7 +157,7 @@ def _traced(
 ) -> State:
     """The statement as a loop of the graph."""
     while True:
-        uses = Uses(variables.initial())
+        uses = Uses(variables.before())
 
         def step(
             i: Tracer, carries: list[Tracer], _: Any, uses: Uses = uses
@@ -173,7 +173,7 @@ def _traced(
             last, _ = loop.run()
         except Again:
             continue
-        return variables.results(last, many.get("length"))
+        return variables.results(last, many.get("length"), loop.ran)
 
 
 def _attempt(

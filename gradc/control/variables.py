@@ -23,7 +23,7 @@ from gradc.control.aliases import (
 )
 from gradc.control.carries import Carry, carry_of, is_number, line_of, restructured
 from gradc.control.state import same_static, structure_of
-from gradc.control.undefined import Undefined
+from gradc.control.undefined import Missing, Undefined, bare, blank, in_line, missing
 from gradc.tracer import Tracer
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
@@ -34,13 +34,29 @@ class Again(Exception):
 
 @dataclass
 class _Variable:
-    """A variable and its leaves; ``late``: the loop assigns it, it has no value before."""
+    """A variable and its leaves; ``late``: the loop assigns it, it has no value before.
+
+    check: that there is a value before, where there may be none. flagged: whether there is one is
+    carried beside the leaves, as an iteration may leave it without.
+    """
 
     name: str
     value: Any
     tree: TreeDef
     leaves: list[Any]
+    check: Missing | None
     late: bool = False
+    flagged: bool = False
+
+    @property
+    def is_users(self) -> bool:
+        """Whether it is a variable of the user's program."""
+        return self.name.isidentifier()
+
+    @property
+    def flag(self) -> Any:
+        """Whether it has a value before the loop."""
+        return not self.late if self.check is None else self.check.holds
 
 
 class Variables:
@@ -56,12 +72,15 @@ class Variables:
             if is_doubtful(value):
                 value = Undefined(f"`{name}` was a view of an array that was written to since")
             leaves, tree = flatten(value)
-            self.variables.append(_Variable(name, value, tree, leaves))
+            check = missing(name, leaves) if name.isidentifier() else None
+            one = _Variable(name, value, tree, leaves, check, flagged=check is not None)
+            self.variables.append(one)
         #: names of leaves that keep their arrays
         self.kept: set[str] = set()
         self._after: list[Any] = []
         self._given: list[Tracer] = []
         self._written: set[int] = set()
+        self._where = in_line()
 
     def _carried(self) -> list[tuple[_Variable, str, int]]:
         """Variable, name and position of each leaf that is carried."""
@@ -71,25 +90,40 @@ class Variables:
             if is_number(v.leaves[k]) and name not in self.kept
         ]
 
+    def _flagged(self) -> list[_Variable]:
+        return [v for v in self.variables if v.flagged]
+
     def carries(self) -> list[Carry]:
-        """What is known of the carried leaves before the body is traced."""
-        return [carry_of(name, v.leaves[k]) for v, name, k in self._carried()]
+        """What is known of what is carried before the body is traced."""
+        leaves = [carry_of(name, v.leaves[k]) for v, name, k in self._carried()]
+        flags = [carry_of(f"whether {v.name} is assigned", v.flag) for v in self._flagged()]
+        return leaves + flags
 
     def initial(self) -> list[Any]:
+        """What is carried before the loop: leaves, and whether variables have a value."""
+        return [*map(bare, self.before()), *(v.flag for v in self._flagged())]
+
+    def before(self) -> list[Any]:
         """The carried leaves before the loop."""
         return [v.leaves[k] for v, _, k in self._carried()]
 
     def begin(self, carries: Sequence[Tracer]) -> tuple[Any, ...]:
         """The state as the body gets it, whose result is then given to :meth:`taken`."""
-        self._given = list(carries)
+        self._given = list(carries[: len(self._carried())])
         return self.given(carries)
 
     def given(self, carries: Sequence[Tracer]) -> tuple[Any, ...]:
         """The state with these carries."""
         moving = iter(carries)
         carried = {(id(v), k) for v, _, k in self._carried()}
-        for (v, name, k), t in zip(self._carried(), carries, strict=True):
+        flags = carries[len(carried) :]
+        checks = {
+            id(v): Missing(holds, v.name, self._why(v))
+            for v, holds in zip(self._flagged(), flags, strict=True)
+        }
+        for (v, name, k), t in zip(self._carried(), carries, strict=False):
             leaf = v.leaves[k]
+            t.cell.check = checks.get(id(v))
             if isinstance(leaf, np.ndarray):
                 t.cell.guard = f"`{name}`, an array from outside the function"
             elif isinstance(leaf, Tracer) and leaf.cell.guard:
@@ -100,17 +134,26 @@ class Variables:
             leaves = [
                 next(moving) if (id(v), k) in carried else leaf for k, leaf in enumerate(v.leaves)
             ]
-            missing = isinstance(v.value, Undefined)
-            out.append(v.value if missing else unflatten(v.tree, leaves))
+            without = isinstance(v.value, Undefined) and not v.flagged
+            out.append(v.value if without else unflatten(v.tree, leaves))
         return tuple(out)
 
+    def _why(self, v: _Variable) -> str:
+        """What it means that a variable has no value."""
+        if v.check is not None:
+            return v.check.why
+        if v.flagged:
+            return f"no iteration of the loop{self._where} assigned it"
+        return f"the loop{self._where} assigns it, which ran no iteration"
+
     def taken(self, state: Sequence[Any], uses: Uses, stored: Sequence[Cell]) -> list[Any]:
-        """The carried leaves of the state that an iteration gives. Raises Again, CarryError.
+        """What is carried of the state that an iteration gives. Raises Again, CarryError.
 
         uses: of the arrays that the carried leaves were before; stored: what the body writes.
         """
         again = False
         after: list[Any] = []
+        flags: list[Any] = []
         carried = {(id(v), k) for v, _, k in self._carried()}
         given = iter(self._given)
         for v, value in zip(self.variables, state, strict=True):
@@ -122,6 +165,11 @@ class Variables:
             leaves, tree = flatten(value)
             if tree != v.tree:
                 raise restructured(v.name, structure_of(v.tree), structure_of(tree))
+            check = missing(v.name, leaves) if v.is_users else None
+            if check is not None and not v.flagged:
+                v.flagged = again = True
+            if v.flagged:
+                flags.append(True if check is None else check.holds)
             for k, name in enumerate(paths(v.tree, v.name)):
                 if (id(v), k) in carried:
                     if not is_number(leaves[k]):
@@ -143,7 +191,9 @@ class Variables:
         check_apart([name for _, name, _ in self._carried()], self._given, after, uses, stored)
         self._after = after
         self._written = all_written(self._given, after)
-        return after
+        own = [v.is_users for v, _, _ in self._carried()]
+        given = (bare(leaf) if users else leaf for leaf, users in zip(after, own, strict=True))
+        return [*given, *flags]
 
     def _appears(self, v: _Variable, value: Any) -> bool:
         """A variable without a value before the loop gets one in it."""
@@ -151,6 +201,7 @@ class Variables:
             v.value = value
             return False
         leaves, v.tree = flatten(value)
+        v.flagged = v.is_users and missing(v.name, leaves) is not None
         v.leaves = [blank(leaf) if is_number(leaf) else leaf for leaf in leaves]
         v.late = True
         return True
@@ -168,14 +219,17 @@ class Variables:
             return True
         return False
 
-    def results(self, last: Sequence[Tracer], trips: int | None) -> tuple[Any, ...]:
-        """The state after the loop of ``trips`` iterations, if their number is known."""
+    def results(
+        self, last: Sequence[Tracer], trips: int | None, ran: Tracer | None
+    ) -> tuple[Any, ...]:
+        """The state after the loop of ``trips`` iterations; ``ran`` where that is not known."""
         out = []
         moved: dict[tuple[int, int], Any] = {}
         written = self._written
         # What was written into is void under its other names: nothing is another name for it.
-        initial = [None if k in written else x for k, x in enumerate(self.initial())]
-        rows = zip(self._carried(), last, self._given, self._after, strict=True)
+        initial = [None if k in written else x for k, x in enumerate(self.before())]
+        rows = zip(self._carried(), last, self._given, self._after, strict=False)
+        flags = dict(zip(map(id, self._flagged()), last[len(initial) :], strict=True))
         for j, ((v, name, k), result, given, after) in enumerate(rows):
             before = v.leaves[k]
             if is_itself(given, after) and not v.late:
@@ -192,19 +246,20 @@ class Variables:
             moved[id(v), k] = result
         for v in self.variables:
             leaves = [moved.get((id(v), k), leaf) for k, leaf in enumerate(v.leaves)]
-            missing = isinstance(v.value, Undefined) and not v.late
-            out.append(v.value if missing else unflatten(v.tree, leaves))
+            holds: Any = flags.get(id(v))
+            if v.late and v.is_users and holds is None:
+                holds = ran > 0 if ran is not None else trips != 0
+            if isinstance(v.value, Undefined) and not v.late or holds is False:
+                out.append(v.value)
+            elif not isinstance(holds, Tracer):
+                out.append(unflatten(v.tree, leaves))
+            elif v.late and not all(map(is_number, v.leaves)):
+                out.append(Undefined(f"`{v.name}`: {self._why(v)}"))
+            else:
+                Missing(holds, v.name, self._why(v)).mark(
+                    [x for k, x in enumerate(leaves) if x is not v.leaves[k]])
+                out.append(unflatten(v.tree, leaves))
         return tuple(out)
-
-
-def blank(leaf: Any) -> Any:
-    """Zeros like a leaf, of its type: what a variable holds that nobody reads."""
-    type_ = carry_of("", leaf).type
-    if type_.weak:
-        return 0 if type_.dtype.kind == "i" else 0.0
-    zeros = np.zeros(type_.shape, type_.dtype)
-    scalar = leaf.is_scalar if isinstance(leaf, Tracer) else not isinstance(leaf, np.ndarray)
-    return zeros[()] if scalar else zeros
 
 
 def _same_view(a: Any, b: Any) -> bool:

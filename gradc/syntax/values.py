@@ -107,7 +107,7 @@ def where(condition: Any, chosen: Any, other: Any) -> Any:
 def blank_like(value: Any) -> Any:
     """Zeros like the numbers and arrays of a pytree: for what nobody reads."""
     from gradc.control.carries import is_number
-    from gradc.control.variables import blank
+    from gradc.control.undefined import blank
     from gradc.tree import flatten, unflatten
 
     leaves, tree = flatten(value)

@@ -20,3 +20,30 @@ def show(*values: Any, format: str) -> Any:
 
 
 debug_print = Op(name="debug_print", family="effect", infer=_print_type, numpy=show, effect=True)
+
+
+class Unassigned(UnboundLocalError):
+    """A variable was read that nothing had assigned."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"`{name}` has no value: {why}")
+
+
+def _assigned_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+    (holds,) = types
+    if holds.dtype != BOOL or holds.shape:
+        raise TypeError(f"assigned: whether a variable has a value is {holds}, not one bool")
+    return TensorType(BOOL, ())
+
+
+def _assigned(holds: Any, name: str, why: str) -> Any:
+    if not holds:
+        raise Unassigned(name, why)
+    return True
+
+
+#: ends the run with Unassigned unless its operand holds: the variable ``name`` is read here, which
+#: was not assigned, ``why``
+assigned = Op(
+    name="assigned", family="effect", infer=_assigned_type, numpy=_assigned, effect=True,
+)

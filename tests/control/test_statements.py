@@ -378,10 +378,20 @@ def test_a_variable_of_one_branch_only_may_not_be_used() -> None:
         (t,) = branched(x[0] > 0, lambda s: (x,), lambda s: s, (UNDEFINED,), ("t",))
         return use(t)
 
-    assert run(lambda x: f(x, lambda t: x), X).shape == (4,)
+    assert count(lambda x: f(x, lambda t: x), "assigned", X) == 0
     for use in (lambda t: t + 1, lambda t: 1 + t, np.sin, lambda t: t[0], lambda t: t.sum()):
-        with pytest.raises(UndefinedError, match="`t` has a value in some branches only"):
-            run(lambda x, use=use: f(x, use), X)
+        np.testing.assert_array_equal(run(lambda x, use=use: f(x, use), X), use(X))
+        with pytest.raises(UnboundLocalError, match="`t` has no value: the branch"):
+            run(lambda x, use=use: f(x, use), -X)
+
+
+def test_what_is_no_number_in_one_branch_only_may_not_be_used() -> None:
+    def f(x: np.ndarray) -> Any:
+        (t,) = branched(x[0] > 0, lambda s: ("no number",), lambda s: s, (UNDEFINED,), ("t",))
+        return x if t == 1 else -x
+
+    with pytest.raises(UndefinedError, match="`t` has a value in some branches only"):
+        run(f, X)
 
 
 def test_what_no_branch_touches_is_still_the_same_array() -> None:

@@ -71,7 +71,7 @@ def deletes(x):
 
 def one_way_only(x):
     if x[0] < 0:
-        z = x
+        z = "low"
     return z
 
 
