@@ -9,6 +9,7 @@ and hand-written adjoints of sweeps in place do).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from gradc.ir import ops
@@ -52,17 +53,20 @@ class LoopPlan(Plan):
                 [(1 + k, k) for k in undo],
             )
 
-        self.undo = [
-            k for k in range(count)
-            if k in use.undo or read_inside(body, body.inputs[1 + k], body.outputs[k])
+        inside = [
+            k for k in range(count) if k not in use.undo
+            and read_inside(body, body.inputs[1 + k], body.outputs[k])
         ]
-        try:
-            self.halves = cut(self.undo)
-        except Cycle:
-            if use.undo:
-                raise
-            self.undo = []
-            self.halves = cut([])
+        self.undo = sorted(use.undo)
+        self.halves = cut(self.undo)
+        if inside:
+            try:
+                more = sorted([*use.undo, *inside])
+                undone = cut(more)
+            except Cycle:
+                undone = self.halves
+            if _tape(undone) < _tape(self.halves):
+                self.undo, self.halves = more, undone
         self.stacked = len(node.type.items)  # the first residual among the new results
         needed = [k for k in self.halves.needed if k]
         self.needed_xs = [k - at_xs for k in needed if k < at_captures]
@@ -180,3 +184,13 @@ class LoopPlan(Plan):
             if k in which:
                 out[first + n] = added(out[first + n], sums[which.index(k)])
         return builder.build(out)
+
+
+def _tape(h: Halves) -> tuple[int, ...]:
+    """How much is kept in an iteration: bytes, those of tapes of tapes first, then of tapes."""
+    total = [0] * 3
+    for id_ in h.residuals:
+        type_ = h.graph.nodes[id_].type
+        unknown = min(type_.shape.count(UNKNOWN), 2)
+        total[2 - unknown] += type_.dtype.itemsize * math.prod(d for d in type_.shape if d >= 0)
+    return tuple(total)

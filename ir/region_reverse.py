@@ -34,13 +34,16 @@ class BranchPlan(Plan):
         self.outputs = [k for k in chosen(flags) if use.results[k]]
         self.first = len(node.type.items)
         types = branches[0].input_types
-        last = [a or small(t, 1) for a, t in zip(use.lasting[1:], types, strict=True)]
+        lasting = use.lasting[1:]
+        last = [a or small(t, 1) for a, t in zip(lasting, types, strict=True)]
+        priced = [k for k in chosen(last) if not lasting[k]]
         self.undo = sorted(use.undo)
         self.halves = [
             halves(
                 g, self.inputs, self.outputs, self.running, last.__getitem__,
                 undo=[(place, k) for k in self.undo
                       if (place := origin(g, g.outputs[k])) is not None],
+                priced=priced,
             )
             for g in branches
         ]

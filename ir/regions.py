@@ -184,6 +184,7 @@ def halves(
     optional: Sequence[int] = (),
     fixed: Sequence[int] = (),
     undo: Sequence[tuple[int, int]] = (),
+    priced: Sequence[int] = (),
 ) -> Halves:
     """Differentiate a region in the inputs at ``wrt`` from the outputs at ``outputs``, and cut it.
 
@@ -218,15 +219,18 @@ def halves(
         before.append(restored[0])
         instead |= {a: b for a, b in zip(stages, restored, strict=True) if a != b}
     free_inputs = {id_ for id_, k in position.items() if free(k)}
-    available = free_inputs | instead.keys()
     ends = [i for i in (*backward, *before) if i is not None]
-    kept = choose(adjoint, behind, ends, available, {adjoint.inputs[k] for k in fixed}, old)
+    forward = list(adjoint.outputs[:total])
+    kept = choose(
+        adjoint, behind, ends, forward, free_inputs, instead,
+        {adjoint.inputs[k] for k in fixed}, old, {adjoint.inputs[k] for k in priced},
+    )
     at = count + len(outputs)
     made = Halves(
         adjoint,
-        list(adjoint.outputs[:total]),
-        [i for i in kept if i not in available],
-        sorted(position[i] for i in kept if i in free_inputs),
+        forward,
+        [i for i in kept if i not in free_inputs and i not in instead],
+        sorted(position[i] for i in kept if i in free_inputs and i not in instead),
         list(adjoint.inputs[count:at]),
         list(adjoint.inputs[at : at + len(running)]),
         backward,

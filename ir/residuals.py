@@ -1,44 +1,154 @@
-"""Which values of a region's forward part are kept for its backward part, value by value.
+"""Which values of a region's forward part are kept for its backward part: a minimum cut.
 
-What the backward part reads is kept, unless it is cheap to have from what is at hand anyway: the
-region's free inputs (an iteration's index, captures, slices of xs), constants, and what is kept
-already. Cheap are views, arithmetic and indexed reads of free inputs; a call of a mathematical
-function costs more than memory.
+What the backward part reads is kept, or computed again from what it has anyway: the region's free
+inputs (an iteration's index, captures, slices of xs), constants, and other values that are kept.
+Kept is what the tape is charged the least for, with the arithmetic that is then done twice; what
+the forward part does not need for itself is done once in either part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 
 from gradc.ir.graph import Graph, Node
+from gradc.ir.mincut import NEVER, cheapest
+from gradc.ir.passes.share import FAMILY, argument
 from gradc.ir.scalar import MATH
 from gradc.ir.types import UNKNOWN
 
-#: arithmetic ops that a value may cost to be had again, instead of a store and a load
-AGAIN = 12
+#: flops of a store to a tape and a load from it, of one element as wide as the arithmetic's: more
+#: than both cost within the caches, 4 to 10, less than outside, 24
+TAPE = 12
 _VIEWS = frozenset(("broadcast", "reshape", "transpose", "slice"))
-_COSTLY = frozenset((*MATH, "logistic_density", "floordiv", "mod", "div", "sqrt"))
+_AGAIN = _VIEWS | {"gather"}
+#: flops of one element, of ops that cost more than one
+_FLOPS = dict.fromkeys((*MATH, "logistic_density", "floordiv", "mod"), 40)
+#: the same for each byte of an element: quotients and roots occupy a unit of their own
+_SLOW = {"div": 2, "sqrt": 3}
 
 
 def choose(
     graph: Graph,
     behind: Collection[int],
-    outputs: Sequence[int],
-    available: Collection[int],
+    outputs: Collection[int],
+    forward: Collection[int],
+    free: Collection[int],
+    instead: Mapping[int, int],
     fixed: Collection[int] = (),
     sure: Collection[int] = (),
+    priced: Collection[int] = (),
 ) -> list[int]:
-    """The nodes to keep or take from ``available``, in order; ``sure`` ones are kept if read.
+    """The nodes to keep or take from what is there, in order; ``sure`` ones are kept if read.
 
-    ``behind`` are the nodes of the backward part, ``outputs`` its results. Of the available ones
-    ``fixed`` are the same in every iteration: what depends on them alone is computed once.
+    ``behind`` are the nodes of the backward part, ``outputs`` its results, ``forward`` those of the
+    forward part. There are the ``free`` inputs, of which ``fixed`` ones are the same in every
+    iteration (what depends on them alone is computed once), and versions of arrays, which the
+    backward part has by nodes of its own ``instead``. Of the free inputs those that are ``priced``
+    are there once they are kept.
     """
-    kept = _read(graph, behind, outputs)
-    free = _fixed(graph, fixed)
-    for id_ in sorted(kept, reverse=True):
-        if id_ not in available and id_ not in sure:
-            _Choice(graph, kept, available, free).reconsider(id_)
-    return sorted(kept)
+    read = _read(graph, behind, outputs)
+    twice = _cone(graph, [*forward, *graph.effects])
+    once = _fixed(graph, fixed)
+    stay = {*free, *instead, *sure}
+    again = {n.id for n in graph.nodes if _again(n) and n.id not in behind and n.id not in stay}
+    again -= _circular(graph, {*behind, *again}, outputs, instead)
+    operands: dict[int, list[int]] = {}
+    leaves: dict[int, int] = {}
+    todo = sorted(read)
+    seen = set(todo)
+    while todo:
+        node = graph.nodes[todo.pop()]
+        if node.id not in again:
+            there = node.id in read or node.id in instead or (
+                node.id in free and node.id not in priced)
+            leaves[node.id] = 0 if there else _kept(node)
+            continue
+        operands[node.id] = [i for i in node.operands if graph.nodes[i].op.name != "const"]
+        fresh = set(operands[node.id]) - seen
+        seen |= fresh
+        todo.extend(fresh)
+    twice |= _shared(graph, twice)
+    flops = {
+        id_: _flops(graph.nodes[id_]) if id_ in twice and id_ not in once else 0
+        for id_ in operands
+    }
+    kept = {id_: _kept(graph.nodes[id_]) for id_ in operands}
+    found = cheapest(read & operands.keys(), operands, flops, kept, leaves)
+    return sorted((read | {i for id_ in found for i in operands[id_]}) - found)
+
+
+def _circular(
+    graph: Graph, made: Collection[int], ends: Collection[int], instead: Mapping[int, int]
+) -> set[int]:
+    """The nodes that read a version of an array which can only be had with them.
+
+    They are on a cycle with it, in one strongly connected component (Tarjan, SIAM J. Comput. 1(2),
+    1972), of the nodes that are ``made``.
+    """
+    if not instead:
+        return set()
+    number: dict[int, int] = {}  # in the order in which they are found
+    lowest: dict[int, int] = {}
+    component: dict[int, int] = {}
+    found: list[int] = []
+    todo = [(i, False) for i in ends if i in made]
+    while todo:
+        id_, left = todo.pop()
+        operands = [i for i in (instead.get(j, j) for j in graph.nodes[id_].operands) if i in made]
+        if left:
+            low = min([lowest[i] for i in operands if i not in component], default=number[id_])
+            lowest[id_] = min(lowest[id_], low)
+            if lowest[id_] == number[id_]:
+                while id_ not in component:
+                    component[found.pop()] = number[id_]
+        elif id_ not in number:
+            number[id_] = lowest[id_] = len(number)
+            found.append(id_)
+            todo.append((id_, True))
+            todo.extend((i, False) for i in operands if i not in number)
+    return {
+        id_ for id_ in number for i in graph.nodes[id_].operands
+        if i in instead and component.get(instead[i]) == component[id_]
+    }
+
+
+def _again(node: Node) -> bool:
+    """Whether a value may be computed again."""
+    if node.fence or UNKNOWN in node.type.shape:
+        return False
+    return node.op.family == "elementwise" or node.op.name in _AGAIN
+
+
+def _shared(graph: Graph, computed: Collection[int]) -> set[int]:
+    """Functions of the logistic family that take the exponential of one that is computed."""
+    family = {node.id: argument(graph, node) for node in graph.nodes if node.op.name in FAMILY}
+    there = {of for id_, of in family.items() if id_ in computed}
+    return {id_ for id_, of in family.items() if of in there}
+
+
+def _flops(node: Node) -> int:
+    """The price of computing a value, in flops times bytes of an element."""
+    name, itemsize = node.op.name, max(4, node.type.dtype.itemsize)
+    if name == "gather":
+        return node.type.size * itemsize * (4 if node.type.shape else 2)
+    each = 0 if name in _VIEWS else _FLOPS.get(name, 1)
+    return node.type.size * itemsize * (_SLOW[name] * itemsize if name in _SLOW else each)
+
+
+def _kept(node: Node) -> int:
+    """The price of keeping a value that nothing reads yet; a tape stays where it is read."""
+    if node.type.items or UNKNOWN in node.type.shape:
+        return NEVER
+    return TAPE * (node.type.nbytes if node.type.shape else 8)  # numbers: as many instructions
+
+
+def _cone(graph: Graph, ends: Collection[int]) -> set[int]:
+    """Nodes and all that they depend on."""
+    found = set(ends)
+    for node in reversed(graph.nodes):
+        if node.id in found:
+            found.update(node.operands)
+    return found
 
 
 def _fixed(graph: Graph, inputs: Collection[int]) -> set[int]:
@@ -53,7 +163,7 @@ def _fixed(graph: Graph, inputs: Collection[int]) -> set[int]:
     return found
 
 
-def _read(graph: Graph, behind: Collection[int], outputs: Sequence[int]) -> set[int]:
+def _read(graph: Graph, behind: Collection[int], outputs: Collection[int]) -> set[int]:
     """What the backward part reads of the forward part, constants aside."""
     read: set[int] = set()
     seen = set(outputs)
@@ -68,62 +178,3 @@ def _read(graph: Graph, behind: Collection[int], outputs: Sequence[int]) -> set[
         seen |= fresh
         todo.extend(fresh)
     return read
-
-
-def _bytes(node: Node) -> int:
-    return node.type.dtype.itemsize if UNKNOWN in node.type.shape else node.type.nbytes
-
-
-class _Choice:
-    def __init__(
-        self, graph: Graph, kept: set[int], available: Collection[int], free: set[int]
-    ) -> None:
-        self.graph = graph
-        self.free = free
-        self.kept = kept
-        self.available = available
-
-    def reconsider(self, id_: int) -> None:
-        """Have a value again where that is cheap, in place of keeping it."""
-        node = self.graph.nodes[id_]
-        self.kept.discard(id_)
-        self.cost = 0
-        self.leaves: set[int] = set()
-        again = self._again(node, node.type.size if UNKNOWN not in node.type.shape else 0)
-        more = {i for i in self.leaves if i not in self.available and i not in self.kept}
-        spared = _bytes(node) - sum(_bytes(self.graph.nodes[i]) for i in more)
-        if not again or (more and spared <= 0):
-            self.kept.add(id_)
-        else:
-            self.kept |= self.leaves
-
-    def _again(self, node: Node, size: int) -> bool:
-        """Whether a node is cheap to have from its operands, these from theirs, as far as needed;
-        ``leaves`` are what it is had from.
-        """
-        if not self._cheap(node) or node.type.size > max(size, 1):
-            return False
-        self.cost += node.op.name not in _VIEWS and node.id not in self.free
-        if self.cost > AGAIN:
-            return False
-        for id_ in node.operands:
-            operand = self.graph.nodes[id_]
-            if operand.op.name == "const" or id_ in self.leaves:
-                continue
-            if id_ in self.available or id_ in self.kept:
-                self.leaves.add(id_)
-            elif not self._again(operand, size):
-                if operand.type.items or UNKNOWN in operand.type.shape:
-                    return False
-                self.leaves.add(id_)
-        return True
-
-    def _cheap(self, node: Node) -> bool:
-        if node.op.name == "gather":
-            return node.operands[0] in self.available
-        if node.fence or UNKNOWN in node.type.shape:
-            return False
-        if node.id in self.free:
-            return True
-        arithmetic = node.op.family == "elementwise" and node.op.name not in _COSTLY
-        return arithmetic or node.op.name in _VIEWS

@@ -17,7 +17,7 @@ FAMILY = ("sigmoid", "softplus", "logistic_density")
 
 def share_exponentials(graph: Graph) -> Graph:
     """Write out the functions of the logistic family that share an argument, up to its sign."""
-    members = {node.id: _argument(graph, node) for node in graph.nodes
+    members = {node.id: argument(graph, node) for node in graph.nodes
                if node.op.name in FAMILY and not node.fence and not node.type.weak}
     counts = Counter(members.values())
     if all(count < 2 for count in counts.values()):
@@ -32,8 +32,8 @@ def share_exponentials(graph: Graph) -> Graph:
     return rewriter.finish(graph, rewriter.copy(graph, instead))
 
 
-def _argument(graph: Graph, node: Node) -> int:
-    """The id of x, where the node takes x or −x."""
+def argument(graph: Graph, node: Node) -> int:
+    """The id of x, where a node of the family takes x or −x."""
     operand = graph.nodes[node.operands[0]]
     return operand.operands[0] if operand.op.name == "neg" and not operand.fence else operand.id
 
