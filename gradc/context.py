@@ -7,7 +7,7 @@ becomes an input of it, a capture.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from gradc.ir.graph import Builder, Value
 from gradc.source import user_locs
@@ -48,6 +48,9 @@ class Context:
         #: the first request and the first error of this trace: user code may have caught them
         self.request: StaticRequest | None = None
         self.failure: Exception | None = None
+        #: the int arguments on which a loop or branch depends that is compiled though their values
+        #: could be known: if the trace fails, it is begun anew with these
+        self.guessed: dict[int, None] = {}
         self._inputs: dict[tuple[int, int], Value] = {}
 
     @property
@@ -72,27 +75,39 @@ class Context:
         """Take over the cell of the enclosing trace, to be written here: only regions do."""
         raise NotImplementedError
 
-    def ask_static(self, value: Value) -> None:
-        """Raise StaticRequest if ``value`` depends on int and bool arguments alone; else return."""
-        inputs, seen, todo = [], {value.id}, [value.id]
+    def arguments(self, value: Value) -> list[tuple[Context, Value]]:
+        """The int and bool arguments that ``value`` depends on; none if on anything else."""
+        found: list[tuple[Context, Value]] = []
+        seen, todo = {value.id}, [value.id]
         while todo:
             node = self.builder.nodes[todo.pop()]
-            if node.op.name == "input":
-                inputs.append(node.id)
+            if node.id in self.leaf_of:
+                found.append((self, self.builder.value(node.id)))
+            elif node.id in self.source_of:
+                cell = self.source_of[node.id].cell
+                assert cell.trace is not None and cell.value is not None
+                outer = cell.trace.arguments(cell.value)
+                if not outer:
+                    return []
+                found += outer
+            elif node.op.name == "input":
+                return []
             for operand in node.operands:
                 if operand not in seen:
                     seen.add(operand)
                     todo.append(operand)
-        if not inputs or not all(i in self.leaf_of or i in self.source_of for i in inputs):
-            return
-        for i in sorted(inputs):
-            if i in self.leaf_of:
-                request = StaticRequest(self, self.leaf_of[i])
-                self.request = self.request or request
-                raise request
-            outer = self.source_of[i].cell
-            assert outer.trace is not None and outer.value is not None
-            outer.trace.ask_static(outer.value)
+        return sorted(found, key=lambda one: one[1].id)
+
+    def ask_static(self, value: Value) -> None:
+        """Raise StaticRequest if ``value`` depends on int and bool arguments alone; else return."""
+        for context, argument in self.arguments(value):
+            context.request_static(context.leaf_of[argument.id])
+
+    def request_static(self, leaf: int) -> NoReturn:
+        """Raise StaticRequest for an argument of this trace."""
+        request = StaticRequest(self, leaf)
+        self.request = self.request or request
+        raise request
 
 
 class _Stack(threading.local):

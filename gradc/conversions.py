@@ -52,6 +52,24 @@ def ask_static(t: Tracer) -> None:
         trace.ask_static(t.value_in(trace))
 
 
+def guess(t: Tracer) -> None:
+    """Take a test or a bound as known at run time only, though int arguments may tell it.
+
+    If the trace fails it is begun anew with their values. What bools alone tell has two values at
+    most: those are asked for at once.
+    """
+    trace = t.cell.trace
+    if t.shape or t.dtype.kind not in "biu" or t.is_constant or trace not in contexts():
+        return
+    assert trace is not None
+    found = trace.arguments(t.value_in(trace))
+    if found and all(argument.dtype.kind == "b" for _, argument in found):
+        ask_static(t)
+    for context, argument in found:
+        if argument.dtype.kind != "b":
+            context.guessed.setdefault(context.leaf_of[argument.id])
+
+
 def number(t: Tracer, error: Callable[..., GradcError], asked: str, remedy: str) -> Array:
     """The array, if it is known while tracing. Raises StaticRequest, and ``error``."""
     if t.is_constant:

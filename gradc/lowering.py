@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gradc.context import current
+from gradc.context import contexts, current
+from gradc.errors import TracerError
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph
 from gradc.ir.types import F64, I64, TensorType
@@ -218,7 +219,7 @@ class Plain:
                            rewrite=self.rewrite)
         except NeedsStatic as request:
             self._asked.add(names[request.leaf])
-            raise NeedsStatic(chosen[request.leaf]) from None
+            raise NeedsStatic(chosen[request.leaf], request.error) from None
         leaves = [
             k for k, type_ in zip(chosen, given, strict=True) if not isinstance(type_, Static)
         ]
@@ -248,14 +249,25 @@ def lower(
 ) -> Lowered:
     """Lower a call; a leaf whose value turns out to be needed is made static, and all begins anew.
 
-    ``tree`` is the structure of ``(args, kwargs)``; ``demand(leaf)`` gives the leaf's value.
+    ``tree`` is the structure of ``(args, kwargs)``; ``demand(leaf)`` gives the leaf's value. Raises
+    what the trace failed with where an enclosing trace does not know that value either.
     """
     args, kwargs = unflatten(tree, range(len(types)))
     while True:
         try:
             return function.lower(args, kwargs, types, names)
         except NeedsStatic as request:
-            types[request.leaf] = Static(demand(request.leaf))
+            try:
+                value = demand(request.leaf)
+            except TracerError as asked:
+                error = request.error
+                if error is None:
+                    raise
+                for context in contexts():
+                    if context.failure is asked:
+                        context.failure = error if getattr(error, "final", False) else None
+                raise error from None
+            types[request.leaf] = Static(value)
 
 
 def inline(function: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

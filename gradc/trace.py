@@ -54,12 +54,14 @@ class Traced:
 class NeedsStatic(BaseException):
     """The function needs the value of the int or bool argument at position ``leaf`` while tracing.
 
-    The caller traces again with that leaf :class:`Static`.
+    The caller traces again with that leaf :class:`Static`. error: how the trace failed that took it
+    as known at run time only, if one did.
     """
 
-    def __init__(self, leaf: int) -> None:
+    def __init__(self, leaf: int, error: Exception | None = None) -> None:
         super().__init__(leaf)
         self.leaf = leaf
+        self.error = error
 
 
 def trace(
@@ -109,6 +111,7 @@ def _definition(function: Any) -> tuple[Loc, ...]:
 def _active(context: Context) -> Iterator[None]:
     """Put a trace on this thread's stack; turn its requests for statics into NeedsStatic."""
     stack = contexts()
+    failures = [(outer, outer.failure) for outer in stack]
     stack.append(context)
     try:
         yield
@@ -120,7 +123,13 @@ def _active(context: Context) -> Iterator[None]:
     except Exception as error:
         # A request or an error of ours may have been caught, or replaced, as by NumPy with
         # "setting an array element with a sequence": what came of it is no result.
-        if context.request is not None or not isinstance(error, GradcError):
+        if context.request is not None:
+            _raise_remembered(context)
+        for leaf in context.guessed:
+            for outer, failure in failures:
+                outer.failure = failure
+            raise NeedsStatic(leaf, context.failure or error) from None
+        if not isinstance(error, GradcError):
             _raise_remembered(context)
         if isinstance(error, TypeError) and not isinstance(error, GradcError) and len(stack) == 1:
             # Where only Python's own int will do (a deque's length), no request could be made.

@@ -133,13 +133,16 @@ def branched(
     otherwise: Callable[[State], State],
     state: State,
     names: Sequence[str],
+    *,
+    forced: bool = False,
 ) -> State:
     """``if pred: state = then(state)``, ``else: state = otherwise(state)``; the state after it.
 
+    A ``pred`` that int or bool arguments tell makes them static unless the branch is ``forced``.
     Raises BranchError for a variable of different types, shapes or structures in the branches. One
     that has a value in one branch only has none afterwards.
     """
-    if isinstance(pred, Tracer) and not pred.is_constant:
+    if not forced and isinstance(pred, Tracer) and not pred.is_constant:
         ask_static(pred)
     if not is_traced(pred):
         return then(state) if pred else otherwise(state)

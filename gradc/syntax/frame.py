@@ -47,7 +47,10 @@ class Branches(Variables):
 
     @staticmethod
     def returned(value: Any) -> Outcome:
-        """The outcome of ``return value``."""
+        """The outcome of ``return value``. Raises UndefinedError where a variable has none."""
+        control = values.control()
+        if control is not None and isinstance(value, control.Undefined):
+            value.refuse()
         return Outcome(RETURN, value)
 
     def branch(self, number: int, test: Any) -> None:
@@ -204,7 +207,7 @@ class Branches(Variables):
         try:
             after = control.branched(
                 test, traced(then), traced(otherwise), state,
-                names if before is None else (*names, *OUTCOME))
+                names if before is None else (*names, *OUTCOME), forced=True)
         finally:
             self.put(held.items())
         self.put(zip(names, after, strict=False))

@@ -8,7 +8,7 @@ from types import CellType
 from typing import TYPE_CHECKING, Any
 
 from gradc.context import contexts, current
-from gradc.conversions import ask_static
+from gradc.conversions import guess
 from gradc.errors import LoopError
 from gradc.syntax import sequences, values
 from gradc.syntax.analysis import escapes
@@ -75,7 +75,7 @@ class Frame(Branches):
         if not is_traced(test):
             return bool(test)
         site = self.unit.sites[number]
-        values.predicate(test)  # asks for what can be known
+        values.predicate(test)  # asks for what has to be known
         self._note(site, self._repeated(site, None))
         return False
 
@@ -97,23 +97,22 @@ class Frame(Branches):
     def _is_compiled(self, site: Site, sequence: Indexed) -> bool:
         """Compile a ``for`` if it should be and can be."""
         if is_traced(sequence.length):
-            try:
-                outcome = self._counted(site, sequence)
-            except Exception:
-                for bound in sequence.bounds():
-                    ask_static(bound)
-                raise
+            for bound in sequence.bounds():
+                guess(bound)
+            outcome = self._counted(site, sequence)
         elif sequence.forced:
             outcome = self._counted(site, sequence)
         elif self._is_short(site, sequence) or self._acts(site) or not self._has_traced(sequence):
             return False
         else:
-            marks = [(one, one.failure, one.request) for one in contexts()]
+            marks = [(one, one.failure, one.request, {**one.guessed}) for one in contexts()]
             try:
                 outcome = self._counted(site, sequence)
             except Exception:  # Python runs it as it is, and raises again what is an error there
-                for context, failure, request in marks:
+                for context, failure, request, guessed in marks:
                     context.failure, context.request = failure, request
+                    for leaf in context.guessed.keys() - guessed:
+                        context.request_static(leaf)
                 return False
         self._note(site, outcome)
         return True

@@ -156,7 +156,8 @@ def choose(pred: Any, then: Callable[[], Any], otherwise: Callable[[], Any], wha
     assert control is not None
     check_depth()
     (value,) = control.branched(
-        pred, lambda state: (then(),), lambda state: (otherwise(),), (control.UNDEFINED,), (what,))
+        pred, lambda state: (then(),), lambda state: (otherwise(),), (control.UNDEFINED,), (what,),
+        forced=True)
     return value
 
 

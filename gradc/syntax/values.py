@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradc.context import contexts
-from gradc.conversions import ask_static
+from gradc.conversions import guess
 from gradc.tracer import Tracer, constant
 
 #: how many objects are searched for traced values
@@ -48,10 +48,10 @@ def is_array(value: Any) -> bool:
 def predicate(value: Any) -> Any:
     """The truth of a traced value, traced.
 
-    Raises StaticRequest where the value is an argument's that can be known, and TracerBoolError for
-    an array of several elements, which has no truth in NumPy either.
+    Raises StaticRequest where the value is a bool argument's, which can be known, and
+    TracerBoolError for an array of several elements, which has no truth in NumPy either.
     """
-    ask_static(value)
+    guess(value)
     if value.size != 1:
         bool(value)
     scalar = value.reshape(()) if value.shape else value

@@ -110,7 +110,7 @@ def _one_of(first, then, otherwise):
     return then
 
 
-def branched(pred, then, otherwise, state, names):
+def branched(pred, then, otherwise, state, names, *, forced=False):
     assert isinstance(pred, Hidden) and len(state) == len(names)
     first = bool(pred.value)
     with _not_taken(not first):
@@ -180,6 +180,6 @@ def hidden(monkeypatch):
             if getattr(module, name, None) is original:
                 monkeypatch.setattr(module, name, instead)
     monkeypatch.setattr(gradc.syntax.loops, "contexts", lambda: [SimpleNamespace(
-        failure=None, request=None)])
+        failure=None, request=None, guessed={})])
     monkeypatch.setattr(gradc.syntax.loops, "current", lambda: None)
-    monkeypatch.setattr(gradc.syntax.loops, "ask_static", lambda value: None)
+    monkeypatch.setattr(gradc.syntax.loops, "guess", lambda value: None)
