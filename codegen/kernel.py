@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -60,17 +60,23 @@ class Kernel:
 
     ``kernel(arrays)`` takes C-contiguous arrays of the graph's input types and returns fresh
     arrays. The stages (``program``, ``module``) are made on first use and can be read without
-    loading.
+    loading. One with ``donated`` outputs (:func:`gradc.codegen.program.schedule`) is not called so.
     """
 
-    def __init__(self, graph: Graph, target: Target | None = None) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        target: Target | None = None,
+        donated: Mapping[int, int] | None = None,
+    ) -> None:
         self.graph = graph
         self.target = target or host()
+        self.donated = donated
 
     @cached_property
     def program(self) -> LoopProgram:
         """The loop program. Raises NoTapeMemory if it asks for more than the machine has."""
-        made = schedule(self.graph, self.target)
+        made = schedule(self.graph, self.target, self.donated)
         if made.arena > memory_bytes():
             raise NoTapeMemory(made.arena >> 20, "a call needs", _largest(self.graph))
         return made

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,19 @@ from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import I64, UNKNOWN, TensorType
 
+_NOTHING: Mapping[int, int] = MappingProxyType({})
 
-def schedule(graph: Graph, target: Target | None = None) -> LoopProgram:
-    """The loop program of a graph for a target (this machine by default)."""
-    program = Lowering(prepare(graph), target or host()).run()
+
+def schedule(
+    graph: Graph, target: Target | None = None, donated: Mapping[int, int] | None = None
+) -> LoopProgram:
+    """The loop program of a graph for a target (this machine by default).
+
+    ``donated`` says which outputs lie where inputs did: output number -> input number. Such an
+    input is only handed to a loop, as what it carries and gives back as that output, or is itself
+    the output; raises ValueError if it is not.
+    """
+    program = Lowering(prepare(graph), target or host(), donated=donated or {}).run()
     return replace(program, outputs=graph.output_types)
 
 
@@ -67,9 +77,11 @@ class Lowering(Sharing):
         target: Target,
         checked: dict[Node, int] | None = None,
         prefix: str = "",
+        donated: Mapping[int, int] = _NOTHING,
     ) -> None:
         super().__init__()
         self.graph = graph
+        self.donated = donated
         self.target = target
         self.checked = {} if checked is None else checked
         self.prefix = prefix
@@ -225,6 +237,10 @@ class Lowering(Sharing):
             self.buffers[id_] = Buffer(
                 f"out{k}", "output", node.type.dtype, node.type.size, index=k
             )
+        for k, n in self.donated.items():
+            output, input_ = self.graph.outputs[k], self.graph.inputs[n]
+            self.check_donated(output, input_)
+            self.buffers[input_] = self.buffers[output]
 
     def memory(self, id_: int) -> Buffer:
         """The buffer of a value; constants get one when they are first read."""

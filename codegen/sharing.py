@@ -11,6 +11,7 @@ from gradc.codegen.prepare import ASSEMBLED, REGIONS
 from gradc.codegen.region.sources import updates
 from gradc.codegen.schedule import Scheduler, Single, Step
 from gradc.ir.graph import Graph, Node
+from gradc.ir.ops.control import LoopParts
 
 
 class Sharing:
@@ -39,6 +40,24 @@ class Sharing:
         if node.op.name == "update_slice" or node.op.name in irregular.IN_PLACE:
             return [(node.id, 0)]
         return []
+
+    def check_donated(self, output: int, input_: int) -> None:
+        """Raise ValueError unless an output may lie where an input does.
+
+        It may where it is that input, or what a loop makes of it that alone reads it.
+        """
+        nodes = self.graph.nodes
+        found = nodes[output]
+        if found.op.name == "copy" and found.operands == (input_,):
+            return
+        readers = [node for node in nodes if input_ in node.operands]
+        if found.op.name == "item" and [node.id for node in readers] == [found.operands[0]]:
+            (loop,) = readers
+            if loop.op.name == "loop" and loop.operands.count(input_) == 1:
+                carries = LoopParts(loop.operands, loop.attrs).carries
+                if carries[found.attrs["index"]] == input_:
+                    return
+        raise ValueError(f"%{input_} is read after %{output} is written in its place")
 
     def items(self, node: Node) -> dict[int, int]:
         """The items of a node with several results, by index."""

@@ -30,16 +30,20 @@ from gradc.control import (
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError
-from gradc.train import Trainer, TrainResult, train
+from gradc.evaluation import EarlyStopping, Validation
+from gradc.train import Trainer, TrainingInterrupted, TrainResult, train
 from gradc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
 
 __all__ = [
     "Compiled",
+    "EarlyStopping",
     "GradcError",
     "GradientCheckError",
     "SpecializationWarning",
     "TrainResult",
     "Trainer",
+    "TrainingInterrupted",
+    "Validation",
     "check_grads",
     "checkpoint",
     "compile",

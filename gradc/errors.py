@@ -152,6 +152,28 @@ class OptionError(GradcError, ValueError):
     """An option, such as a learning rate or a batch size, outside its range."""
 
 
+class NonFiniteError(GradcError, FloatingPointError):
+    """Training met a NaN or an infinity: in a loss, in a gradient, or in new parameters.
+
+    step, epoch, batch: where, each counted from 0. rows: the samples of that batch. result: what
+    training had made before that step, a :class:`gradc.train.TrainResult`.
+    """
+
+    def __init__(
+        self, what: str, *, step: int, epoch: int, batch: int, rows: Any, **details: Any
+    ) -> None:
+        super().__init__(what, **details)
+        self.step = step
+        self.epoch = epoch
+        self.batch = batch
+        self.rows = rows
+        self.result: Any = None
+
+
+class CheckpointError(GradcError, ValueError):
+    """A checkpoint that cannot be read, or is not one of this training."""
+
+
 class NotDifferentiableError(GradcError, TypeError):
     """A gradient was asked for in an argument, or of a result, that has none."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from gradc.derivative import scalar
 from gradc.errors import ArgumentError, OutputError
-from gradc.ir import autodiff
-from gradc.ir.graph import Builder, Graph, Role
+from gradc.ir import autodiff, ops
+from gradc.ir.graph import Builder, Graph, Role, Value
 from gradc.ir.types import TensorType
 from gradc.lowering import Lowered, identifier
 from gradc.optim import Optimizer
@@ -28,6 +31,7 @@ class LoopSpec:
     optimizer: Optimizer
     batch_size: int | None
     shuffle: bool
+    on_nonfinite: str = "raise"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ def names_of(parameters: Parameters, types: StepTypes) -> Names:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step on a batch: parameters, state and batch to new parameters, new state, loss."""
+    """One step on a batch: parameters, state and batch to new parameters, new state, loss.
+
+    Where steps may be skipped, also whether this one was not.
+    """
 
     traced: Graph
     adjoint: Graph
@@ -112,7 +119,22 @@ def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
     again = [builder.value(i) for i in graph.inputs[: len(carried)]]
     update = _trace_update(spec.optimizer, types, names)
     results = builder.splice(update, [*grads, *again[count:], *again[:count]], Role("update", 1))
-    return Step(traced.graph, builder.build([*results, value]))
+    if spec.on_nonfinite != "skip":
+        return Step(traced.graph, builder.build([*results, value]))
+    with builder.marked(Role("update", 1), ()):
+        done = _finite([value, *grads])
+        results = [
+            ops.where(ops.broadcast(done, shape=new.shape), new, old)
+            for new, old in zip(results, again, strict=True)
+        ]
+    return Step(traced.graph, builder.build([*results, value, done]))
+
+
+def _finite(values: Sequence[Value]) -> Value:
+    """Whether there is no NaN and no infinity in any of the values."""
+    checks = [ops.abs_(value) < np.inf for value in values]
+    every = [ops.all_(check, axes=tuple(range(check.type.rank))) for check in checks]
+    return functools.reduce(ops.bit_and, every)
 
 
 def _trace(

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gradc.config import settings
 from gradc.context import current
 from gradc.errors import ArgumentError, OptionError, UnsupportedError
+from gradc.evaluation import EarlyStopping, Validation
 from gradc.ir.text import dump
 from gradc.leaves import as_differentiable
 from gradc.native import contiguous
 from gradc.optim import Optimizer, as_optimizer
 from gradc.signature import Parameters
 from gradc.step import LoopSpec, StepTypes
-from gradc.training_data import array_types, count, data_types, param_types
-from gradc.training_loop import Callback, Loop
+from gradc.training_data import array_types, count, data_types, in_memory, opened, param_types
+from gradc.training_loop import Loop
+from gradc.training_memory import Memory
+from gradc.training_run import Run
+from gradc.training_watch import Options, Watch
 from gradc.tree import flatten, paths, unflatten
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from gradc.codegen.report import Report
 
 Array = np.ndarray[Any, Any]
+Callback = Callable[[int, float], object]
 
 #: what ``Trainer.ir`` can show
 STAGES = ("traced", "adjoint", "optimized", "loops", "llvm", "asm")
+_POLICIES = ("raise", "skip", "ignore")
 
 
 @dataclass(frozen=True)
@@ -36,30 +43,54 @@ class TrainResult:
     """What training made.
 
     params: the trained parameters, of the structure, shapes and dtypes of those given.
-    losses: float64, one an epoch: the mean over its samples of the loss of their batches, each
-        taken before the batch's own update.
+    losses: float64, one for each epoch that was finished: the mean over its samples of the loss of
+        their batches, each taken before the batch's own update.
+    state: the optimizer's state after the last step.
+    steps: how many steps were taken, those before a resumption included.
+    skipped: how many of them changed nothing (``on_nonfinite="skip"``).
+    validation: the measurements on samples held out; None without any.
+    stopped: why training ended: "epochs", "callback", "early stopping", or "" where it was ended
+        by an exception.
     """
 
     params: Any
     losses: Array
+    state: Any = None
+    steps: int = 0
+    skipped: int = 0
+    validation: Validation | None = None
+    stopped: str = "epochs"
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a training. ``result`` is what it had made: a TrainResult."""
+
+    def __init__(self, result: TrainResult) -> None:
+        super().__init__(f"training was interrupted after {result.steps} steps")
+        self.result = result
 
 
 def train(
     loss: Callable[..., Any],
-    *,
     optimizer: Optimizer,
     batch_size: int | None = None,
+    *,
     shuffle: bool = True,
+    on_nonfinite: Literal["raise", "skip", "ignore"] = "raise",
 ) -> Trainer:
     """A trainer for a loss: epochs, shuffling, mini-batches, gradient and update in one native
-    call.
+    loop.
 
     loss: ``loss(params, *batch)``, plain NumPy, a floating scalar. The update is that of the
         optimizer with the gradient of the batch's loss: for ``sgd(lr)``, ``params - lr *
         gradient``.
     optimizer: from :mod:`gradc.optim`, or one of your own: a pair of functions (init, update).
     batch_size: samples in a step; all of them if None. The last batch of an epoch may be smaller.
-    shuffle: take the samples in a random order, another in each epoch.
+    shuffle: take the samples in a random order, another in each epoch: that of
+        ``np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation``.
+    on_nonfinite: what to do about a NaN or an infinity in a loss, a gradient or new parameters.
+        "raise": NonFiniteError, which says in which step, on which samples, and by which operation
+        it arose first. "skip": leave that step out. "ignore": go on.
 
     >>> import numpy as np, gradc
     >>> def loss(w, x, y):
@@ -70,31 +101,45 @@ def train(
     >>> result.params.round(6)
     array([2., 1.])
 
-    Raises OptionError for a batch size below 1, ArgumentError for what is no function or no
+    Raises OptionError for an option out of its range, ArgumentError for what is no function or no
     optimizer.
     """
-    return Trainer(loss, optimizer, batch_size, shuffle)
+    return Trainer(loss, optimizer, batch_size, shuffle=shuffle, on_nonfinite=on_nonfinite)
 
 
 class Trainer:
-    """Made by :func:`train`. It keeps the compiled loop of each combination of types it met."""
+    """Made by :func:`train`. It keeps the compiled loop of each combination of types it met.
+
+    ``result`` is what the last training made, also one that was ended by an exception.
+    """
 
     def __init__(
         self,
         loss: Callable[..., Any],
         optimizer: Optimizer,
         batch_size: int | None = None,
+        *,
         shuffle: bool = True,
+        on_nonfinite: str = "raise",
     ) -> None:
         if not callable(loss):
             raise ArgumentError(
                 f"gradc.train takes a function, not {loss!r}", remedy="loss(params, x, y)"
             )
         optimizer = as_optimizer(optimizer)
+        if on_nonfinite not in _POLICIES:
+            raise OptionError(
+                f"on_nonfinite must be one of {', '.join(map(repr, _POLICIES))}, "
+                f"not {on_nonfinite!r}"
+            )
         label = getattr(loss, "__name__", None) or type(loss).__name__
         size = None if batch_size is None else count("batch_size", batch_size, 1)
-        self.spec = LoopSpec(loss, Parameters(loss, label), optimizer, size, bool(shuffle))
+        self.spec = LoopSpec(
+            loss, Parameters(loss, label), optimizer, size, bool(shuffle), on_nonfinite
+        )
+        self.result: TrainResult | None = None
         self._loops: dict[StepTypes, Loop] = {}
+        self._last: Loop | None = None
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -108,41 +153,72 @@ class Trainer:
         epochs: int = 20,
         seed: int = 0,
         callback: Callback | None = None,
+        validation: Sequence[Any] | None = None,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+        every: int | None = None,
+        early_stopping: EarlyStopping | int | None = None,
+        progress: bool = False,
+        checkpoint: str | PathLike[str] | None = None,
+        checkpoint_every: float = 60.0,
+        resume: bool = False,
     ) -> TrainResult:
         """Train from ``params`` on, which stay as they are, and return the result.
 
         params: a pytree of floating arrays or numbers.
         data: a tuple of arrays with one sample to an index of the first axis; a step gets that many
-            arguments after the parameters.
-        epochs: how often every sample is used.
+            arguments after the parameters. A path to a ``.npy`` file is mapped into memory, and may
+            be larger than it; so may a ``np.memmap``.
+        epochs: how often every sample is used, those before a resumption included.
         seed: 0 <= seed < 2⁶⁴, decides the order of the samples, on every platform alike.
         callback: ``callback(epoch, loss)``, called after every epoch; a true answer ends the
-            training. What it raises is raised here, and so is a KeyboardInterrupt, at the end of
-            the epoch at the latest.
+            training.
+        validation: arrays like ``data``, of samples held out, on which the loss is measured.
+        metrics: functions of ``(params, *validation)`` by name, plain NumPy, each a number.
+        every: so many steps lie between two measurements; an epoch if None.
+        early_stopping: when to end; a number is ``EarlyStopping(patience=number)``.
+        progress: show how far it is, by tqdm if that is installed.
+        checkpoint: a file, ``.npz``, that the state of the training is written to, atomically,
+            every ``checkpoint_every`` seconds, at the end, and where an exception ends it.
+        resume: go on from the checkpoint, if there is one, to the same parameters, bit for bit,
+            as without an interruption.
 
-        Losses that are not finite are returned as they are. Raises ArgumentError, ShapeError,
-        OptionError and NotDifferentiableError for what cannot be trained on, and what tracing
-        raises.
+        Ctrl-C is answered at once, by :class:`TrainingInterrupted`. Its ``result``, and
+        ``trainer.result`` after whatever exception, is what training has made so far. Raises
+        NonFiniteError, CheckpointError, ArgumentError, ShapeError, OptionError and
+        NotDifferentiableError for what cannot be trained on, what tracing and the callback raise.
         """
-        epochs = count("epochs", epochs, 0)
-        seed = count("seed", seed, 0)
-        if seed >= 1 << 64:
-            raise OptionError(f"seed must be below 2**64, not {seed}")
-        if callback is not None and not callable(callback):
-            raise ArgumentError(f"callback must be a function, not {callback!r}")
+        options = Options(
+            count("epochs", epochs, 0), _seed(seed), callback, validation, dict(metrics or {}),
+            every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
+        )
         job = self._job(params, data)
-        run = job.loop.native if settings().jit else job.loop.interpreted
-        carried, losses = run(job.carried, job.data, epochs, seed, callback)
-        trained = [np.array(array) for array in carried[: len(job.types.param_types)]]
-        # As everywhere in gradc, a result without axes is a NumPy scalar.
-        leaves = [array if array.ndim else array[()] for array in trained]
-        return TrainResult(unflatten(job.types.params, leaves), losses)
+        memory = Memory(job.loop.what)
+        memory.fill(job.carried)
+        run = Run(job.loop, memory, job.data, options.seed)
+        watch = Watch(run, self.spec, options)
+        try:
+            watch.train()
+        except KeyboardInterrupt:
+            self.result = watch.result("")
+            raise TrainingInterrupted(self.result) from None
+        except BaseException as error:
+            self.result = watch.result("")
+            if hasattr(error, "result"):
+                error.result = self.result
+            raise
+        self.result = watch.result(watch.stopped)
+        return self.result
+
+    def compile(self, params: Any, data: Sequence[Any]) -> None:
+        """Compile what :meth:`fit` runs for such arguments, ahead of time, without running it."""
+        self._job(params, data).loop.compile()
 
     def ir(self, params: Any, data: Sequence[Any], stage: str | None = None) -> str:
-        """The text of what :meth:`fit` runs for such arguments: the loop, and the step's graph.
+        """The text of what :meth:`fit` runs for such arguments: the loop over its steps.
 
-        ``stage`` shows one stage: ``traced`` (the loss), ``adjoint`` (with its gradient and the
-        update), ``optimized``, ``loops`` (the loop program), ``llvm``, ``asm``.
+        ``stage`` shows one stage: ``traced`` (the loss), ``adjoint`` (a step: the loss with its
+        gradient and the update), ``optimized`` (the loop, as None), ``loops`` (the loop program),
+        ``llvm``, ``asm``.
         """
         if stage is not None and stage not in STAGES:
             raise ArgumentError(
@@ -154,28 +230,34 @@ class Trainer:
                 return dump(loop.step.traced)
             case "adjoint":
                 return dump(loop.step.adjoint)
-            case "optimized":
-                return dump(loop.step.optimized)
             case "loops":
-                return f"{loop.program}\n"
+                return f"{loop.code.kernel.program}\n"
             case "llvm":
-                return str(loop.kernel.module)
+                return str(loop.code.kernel.module)
             case "asm":
                 from gradc.codegen import jit
 
-                return jit.assembly(str(loop.kernel.module))
-        lines = "\n".join(loop.program.lines(brief=True))
-        return f"{lines}\n\n{dump(loop.step.optimized, brief=True)}"
+                return jit.assembly(str(loop.code.kernel.module))
+        return dump(loop.optimized, brief=stage is None)
 
-    def explain(self, params: Any, data: Sequence[Any]) -> Report:
-        """What a step of :meth:`fit` costs for such arguments, of a full batch: see
+    def explain(self, params: Any = None, data: Sequence[Any] | None = None) -> Report:
+        """What a step of :meth:`fit` costs, of a full batch: flops, bytes and time.
+
+        Without arguments it is the step of the last training, or of what was compiled last. See
         :meth:`Compiled.explain <gradc.compile.Compiled.explain>`.
         """
         from gradc.codegen.explain import explain
 
-        loop = self._job(params, data).loop
-        size = f"a step of {loop.size} sample{'s' * (loop.size != 1)}"
-        return explain(loop.step.optimized, title=f"{loop.step.traced.name}, {size}")
+        if data is None and self._last is None:
+            raise ArgumentError(
+                "nothing was compiled yet that could be explained",
+                remedy="trainer.explain(params, data)",
+            )
+        loop = self._job(params, data).loop if data is not None else self._last
+        assert loop is not None
+        size = loop.plan.batch
+        title = f"{loop.step.traced.name}, a step of {size} sample{'s' * (size != 1)}"
+        return explain(loop.step.optimized, title=title)
 
     def _job(self, params: Any, data: Sequence[Any]) -> _Job:
         """The arguments of a call, checked, and the loop for their types, made if it is new."""
@@ -194,13 +276,15 @@ class Trainer:
         )
         state_kinds = array_types(state_leaves, paths(state_tree, "state"))
         carried += [contiguous(x, t.dtype) for x, t in zip(state_leaves, state_kinds, strict=True)]
-        data_kinds = data_types(arrays, [names.argument_name(k + 1) for k in range(len(arrays))])
-        inputs = [contiguous(x, t.dtype) for x, t in zip(arrays, data_kinds, strict=True)]
+        labels = [names.argument_name(k + 1) for k in range(len(arrays))]
+        data_kinds = data_types(arrays, labels)
+        inputs = [in_memory(x, t, n) for x, t, n in zip(arrays, data_kinds, labels, strict=True)]
         types = StepTypes(params_tree, param_kinds, state_tree, state_kinds, data_kinds)
         with self._lock:
             if types not in self._loops:
                 self._loops[types] = Loop(types, self.spec)
-            return _Job(self._loops[types], types, carried, inputs)
+            self._last = self._loops[types]
+            return _Job(self._last, carried, inputs)
 
     def _data(self, params: Any, data: Sequence[Any]) -> list[Any]:
         if not isinstance(data, (tuple, list)):
@@ -211,7 +295,7 @@ class Trainer:
         if not data:
             raise ArgumentError("data is empty: there is nothing to train on", remedy="(X, Y)")
         self.spec.parameters.bind((params, *data), {})
-        return [np.asarray(x) if isinstance(x, (tuple, list)) else x for x in data]
+        return [opened(x) for x in data]
 
 
 @dataclass(frozen=True)
@@ -219,6 +303,12 @@ class _Job:
     """What one call of ``fit`` works with: the loop, and arrays as native code reads them."""
 
     loop: Loop
-    types: StepTypes
     carried: list[Array]
     data: list[Array]
+
+
+def _seed(seed: Any) -> int:
+    number = count("seed", seed, 0)
+    if number >= 1 << 64:
+        raise OptionError(f"seed must be below 2**64, not {number}")
+    return number

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from gradc.errors import ArgumentError, NotDifferentiableError, OptionError, ShapeError
 from gradc.ir.types import TensorType
 from gradc.leaves import leaf_type
+from gradc.native import contiguous
 from gradc.trace import Static
 
 
@@ -21,6 +25,37 @@ def count(option: str, value: Any, least: int) -> int:
     if number < least:
         raise OptionError(f"{option} must be at least {least}, not {number}")
     return number
+
+
+def opened(given: Any) -> Any:
+    """A data array as it is given, or that of a file, which is mapped into memory."""
+    if isinstance(given, (tuple, list)):
+        return np.asarray(given)
+    if not isinstance(given, (str, os.PathLike)):
+        return given
+    try:
+        return np.load(given, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArgumentError(
+            f"the data in {os.fspath(given)!r} cannot be read: {error}",
+            remedy="an array, or the path of a .npy file",
+        ) from None
+
+
+def in_memory(array: Any, type_: TensorType, name: str) -> np.ndarray[Any, Any]:
+    """A data array as native code reads it. Raises ArgumentError for a file that would be copied.
+
+    A file may be larger than memory.
+    """
+    made = contiguous(array, type_.dtype)
+    if isinstance(array, np.memmap) and not np.shares_memory(made, array):
+        raise ArgumentError(
+            f"the file of `{name}` does not hold {type_} as native code reads it, and would be "
+            "copied into memory",
+            types=[f"{name}: {array.dtype.str}{list(array.shape)}, strides {array.strides}"],
+            remedy="a file in C order and in this machine's byte order, or np.array of it",
+        )
+    return made
 
 
 def array_types(leaves: Sequence[Any], names: Sequence[str]) -> tuple[TensorType, ...]:

@@ -1,4 +1,4 @@
-"""A training loop for one combination of types: its steps, its native code, its interpreter."""
+"""A training loop for one combination of types: its graph, its native code, its interpreter."""
 
 from __future__ import annotations
 
@@ -9,20 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradc.errors import OptionError
+from gradc.collector import AT_REST
+from gradc.config import settings
+from gradc.epochs import Plan, carried, training
+from gradc.errors import OptionError, of_a_run
 from gradc.fingerprint import key
 from gradc.ir import interp
 from gradc.ir.graph import Graph
-from gradc.native import error_of, object_code_of, stored
-from gradc.step import LoopSpec, StepTypes, make_step, names_of
+from gradc.native import ENDS, error_of, object_code_of, stored
+from gradc.step import LoopSpec, Step, StepTypes, make_step, names_of
+from gradc.training_memory import Memory
 
 if TYPE_CHECKING:
+    from gradc.codegen.addressed import Addressed
     from gradc.codegen.code import Code
-    from gradc.codegen.training import TrainingProgram
-    from gradc.codegen.training_call import TrainingKernel
 
 Array = np.ndarray[Any, Any]
-Callback = Callable[[int, float], object]
+
+
+class Steps:
+    """Steps in a memory, on arrays of data: ``(epoch, batch, steps)`` -> what was done.
+
+    That is how many steps were run, and the loss of the last one. ``busy`` is whether the memory is
+    that of a step half-way.
+    """
+
+    def __init__(self, run: Callable[[int, int, int], None]) -> None:
+        self._run = run
+        self.ran = np.zeros((), np.int64)
+        self.loss = np.zeros(())
+
+    @property
+    def busy(self) -> bool:
+        """Whether the steps are under way."""
+        return bool(self.ran < 0)
+
+    def __call__(self, epoch: int, batch: int, steps: int) -> tuple[int, float]:
+        """Take steps, from a place in the epochs on."""
+        self.ran[()] = -1
+        self._run(epoch, batch, steps)
+        return int(self.ran), float(self.loss)
 
 
 class Loop:
@@ -30,95 +56,104 @@ class Loop:
 
     def __init__(self, types: StepTypes, spec: LoopSpec) -> None:
         samples = types.data[0].shape[0]
-        self.types = types
-        self.samples = samples
-        self.size = samples if spec.batch_size is None else min(spec.batch_size, samples)
-        self.shuffled = spec.shuffle and self.size < samples
-        if self.shuffled and samples > 1 << 32:
+        size = samples if spec.batch_size is None else min(spec.batch_size, samples)
+        shuffled = spec.shuffle and size < samples
+        if shuffled and samples > 1 << 32:
             raise OptionError(
                 f"{samples} samples are more than shuffling reaches (2**32)",
                 remedy="shuffle=False",
             )
+        self.types = types
+        self.plan = Plan(samples, size, shuffled, spec.on_nonfinite)
         self.names = names_of(spec.parameters, types)
-        self.step = make_step(spec, types, self.size)
-        left = samples % self.size
-        self.rest = make_step(spec, types, left) if left else None
+        self.what = carried(self.plan, types, self.names)
+        with AT_REST:
+            self.step = make_step(spec, types, size)
+            left = self.plan.left
+            self.rest = make_step(spec, types, left) if left else None
         self._lock = threading.Lock()
 
     @cached_property
-    def program(self) -> TrainingProgram:
-        """The loop program."""
-        from gradc.codegen.program import schedule
-        from gradc.codegen.training import TrainingProgram
+    def work(self) -> int:
+        """A rough count of what a step computes: its values, and the products in them."""
+        nodes = self.step.adjoint.nodes
+        total = 1
+        for node in nodes:
+            deep = nodes[node.operands[0]].type.shape[-1] if node.op.name == "matmul" else 1
+            total += deep * (1 if node.type.items else node.type.size)
+        return total
 
-        return TrainingProgram(
-            name=self.step.traced.name,
-            step=schedule(self.step.optimized),
-            rest=schedule(self.rest.optimized) if self.rest else None,
-            carried=(*self.names.params, *self.names.state),
-            data=self.names.data,
-            parameters=len(self.names.params),
-            samples=self.samples,
-            batch=self.size,
-            shuffled=self.shuffled,
-        )
+    def step_of(self, batch: int) -> Step:
+        """The step that is taken on a batch of an epoch."""
+        return self.step if self.rest is None or batch < self.plan.full else self.rest
 
     @cached_property
-    def kernel(self) -> TrainingKernel:
-        """The native code."""
-        from gradc.codegen.training_call import TrainingKernel
+    def graph(self) -> Graph:
+        """The graph of a run, as it is before the passes."""
+        return training(self.plan, self.types, self.names, self.step, self.rest)
 
-        return TrainingKernel(lambda: self.program, self._stored, object_code_of)
+    @cached_property
+    def optimized(self) -> Graph:
+        """The graph after all passes."""
+        from gradc.ir.passes import optimize
+
+        return optimize(self.graph)
+
+    @cached_property
+    def code(self) -> Addressed:
+        """The native code."""
+        from gradc.codegen.addressed import Addressed
+
+        donated = {k: k for k in range(len(self.what.names))}
+        return Addressed(lambda: self.optimized, donated, self._stored, object_code_of)
 
     def _stored(self, make: Callable[[], Code]) -> Code:
-        graphs = [step.adjoint for step in (self.step, self.rest) if step is not None]
-        shape = (len(self.names.params), self.samples, self.size, self.shuffled)
-        return stored(key(graphs, "training", shape), make)
+        return stored(key([self.graph], "training"), make)
 
-    def native(
-        self,
-        carried: Sequence[Array],
-        data: Sequence[Array],
-        epochs: int,
-        seed: int,
-        callback: Callback | None,
-    ) -> tuple[list[Array], Array]:
-        """Train in native code."""
-        from gradc.codegen.training_call import TrainingFailure
-
+    def compile(self) -> None:
+        """Have the native code."""
         with self._lock:
-            kernel = self.kernel
-            kernel.load()
-        try:
-            return kernel(carried, data, epochs, seed, callback)
-        except TrainingFailure as error:
-            raise error_of(error.failure) from None
+            self.code.load()
 
-    def interpreted(
-        self,
-        carried: Sequence[Array],
-        data: Sequence[Array],
-        epochs: int,
-        seed: int,
-        callback: Callback | None,
-    ) -> tuple[list[Array], Array]:
-        """Train in NumPy, node by node."""
-        from gradc.codegen.shuffle import order
+    def steps(self, memory: Memory, data: Sequence[Array], seed: int) -> Steps:
+        """What takes steps in a memory, on arrays of data."""
+        parts = self.plan.parts(data)
+        made = self._native if settings().jit else self._interpreted
+        return made(memory, parts, np.array(seed, np.uint64))
 
-        values, losses = list(carried), np.zeros(epochs)
-        for epoch in range(epochs):
-            samples = order(self.samples, seed, epoch) if self.shuffled else np.arange(self.samples)
-            total = 0.0
-            for start in range(0, self.samples, self.size):
-                chosen = samples[start : start + self.size]
-                graph = self._graph(len(chosen))
-                *values, loss = interp.run(graph, [*values, *(array[chosen] for array in data)])
-                total += len(chosen) * float(loss)
-            losses[epoch] = total / self.samples
-            if callback is not None and callback(epoch, float(losses[epoch])):
-                return values, losses[: epoch + 1].copy()
-        return values, losses
+    def _native(self, memory: Memory, parts: Sequence[Array], seed: Array) -> Steps:
+        self.compile()
+        carried = list(memory.arrays.values())
+        epoch, batch, steps = (np.zeros((), np.int64) for _ in range(3))
 
-    def _graph(self, size: int) -> Graph:
-        step = self.step if size == self.size or self.rest is None else self.rest
-        return step.optimized
+        def run(epoch_: int, batch_: int, steps_: int) -> None:
+            epoch[()], batch[()], steps[()] = epoch_, batch_, steps_
+            if status := call():
+                raise error_of(self.code.failure(status)) from None
+
+        made = Steps(run)
+        call = self.code.bound(
+            [*carried, *parts, seed, epoch, batch, steps], [*carried, made.ran, made.loss]
+        )
+        return made
+
+    def _interpreted(self, memory: Memory, parts: Sequence[Array], seed: Array) -> Steps:
+        results = list(memory.arrays.values())
+
+        def run(epoch: int, batch: int, steps: int) -> None:
+            given = [*results, *parts, seed, epoch, batch, steps]
+            try:
+                values = interp.run(self.optimized, given)
+            except ENDS as error:
+                raise of_a_run(error) from None
+            for array, value in zip([*results, made.loss, made.ran], _last(values), strict=True):
+                array[...] = value
+
+        made = Steps(run)
+        return made
+
+
+def _last(values: list[Array]) -> list[Array]:
+    """The results with the number of steps at the end: what says that all is done."""
+    *carried, ran, loss = values
+    return [*carried, loss, ran]

@@ -17,6 +17,12 @@ def run(graph: Graph, inputs: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     Floating-point warnings are silenced, as compiled code has none. Raises what NumPy raises
     (IndexError for an index out of bounds).
     """
+    values = evaluate(graph, inputs)
+    return [values[i] for i in graph.outputs]
+
+
+def evaluate(graph: Graph, inputs: Sequence[Any]) -> dict[int, Any]:
+    """The value of every node of a graph, by id: see :func:`run`."""
     values: dict[int, Any] = {}
     for id_, given in zip(graph.inputs, inputs, strict=True):
         type_ = graph.nodes[id_].type
@@ -35,4 +41,4 @@ def run(graph: Graph, inputs: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
                 control = node.op.family == "control" and UNKNOWN in node.type.shape
                 plain = not node.type.items and not control
                 values[node.id] = np.asarray(value) if plain else value
-    return [values[i] for i in graph.outputs]
+    return values

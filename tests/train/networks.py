@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from gradc.codegen.shuffle import order
+
+def order(samples, seed, epoch):
+    """The order of the samples in an epoch."""
+    key = np.array([seed, epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(samples)
 
 
 def mlp_loss(params, x, y):

@@ -202,12 +202,6 @@ def test_parameters_the_loss_does_not_use():
     assert np.array_equal(result.params["b"], np.ones(3))
 
 
-def test_losses_that_are_not_finite_are_returned():
-    trainer = gradc.train(lambda w, x: np.sum(np.log(w * x)), optimizer=sgd(10.0))
-    losses = trainer.fit(np.ones(1), (np.ones((2, 1)),), epochs=3).losses
-    assert losses[0] == 0 and np.isnan(losses[1:]).all()
-
-
 def test_many_threads():
     params, x, y = mlp_data(np.float64)
     trainer = gradc.train(mlp_loss, optimizer=adam(), batch_size=8)

@@ -1,0 +1,312 @@
+"""Training as one graph: a loop over steps, each of which takes a batch, its gradient, the update.
+
+The graph runs any number of steps, from any place within an epoch on. What it carries from one step
+to the next goes in and comes out (:class:`Carried`), so that a run can go on where another ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gradc.ir import ops
+from gradc.ir.graph import Builder, Graph, Value
+from gradc.ir.types import F64, I64, TensorType
+from gradc.step import Names, Step, StepTypes
+
+Array = np.ndarray[Any, Any]
+
+_COUNT = TensorType(I64)
+_REAL = TensorType(F64)
+_U64 = np.dtype(np.uint64)
+
+#: epochs at most that can end in one run
+LOSSES = 1 << 14
+
+#: what is carried and can be made anew
+LARGE = ("losses", "order")
+
+#: what a run is told, after the data: the key of the shuffling, the places of its first step, and
+#: how many steps it may take
+NUMBERS = {"seed": TensorType(_U64), "epoch": _COUNT, "batch": _COUNT, "steps": _COUNT}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the samples of an epoch go into its steps.
+
+    samples, batch: how many there are, and how many go into a step, the last one perhaps fewer.
+    shuffled: whether each epoch takes them in another order, which depends on (seed, epoch) alone:
+        that of ``np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation``.
+    on_nonfinite: what becomes of a step whose loss or gradient is not finite. "raise" ends a run
+        after a step whose loss is not; "skip" leaves out what the step would change.
+    """
+
+    samples: int
+    batch: int
+    shuffled: bool
+    on_nonfinite: str
+
+    @property
+    def full(self) -> int:
+        """Full batches in an epoch."""
+        return self.samples // self.batch
+
+    @property
+    def left(self) -> int:
+        """Samples in the last batch, if it is smaller; else 0."""
+        return self.samples % self.batch
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return self.full + bool(self.left)
+
+    def order(self, seed: int, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """The samples in the order in which an epoch takes them."""
+        if not self.shuffled:
+            return np.arange(self.samples)
+        key = np.array([seed, epoch], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key)).permutation(self.samples)
+
+    def rows(self, seed: int, epoch: int, batch: int) -> Array:
+        """The samples of a step."""
+        return self.order(seed, epoch)[batch * self.batch : (batch + 1) * self.batch]
+
+    @property
+    def _apart(self) -> bool:
+        """Whether a run is given batches, rather than arrays to gather them from."""
+        return not self.shuffled and self.steps > 1
+
+    def data_types(self, types: Sequence[TensorType]) -> list[TensorType]:
+        """The types of the data as a run is given them: those of :meth:`parts`."""
+        if not self._apart:
+            return list(types)
+        full = [t.with_shape((self.full, self.batch, *t.shape[1:])) for t in types]
+        return full + [t.with_shape((self.left, *t.shape[1:])) for t in types if self.left]
+
+    def parts(self, arrays: Sequence[Array]) -> list[Array]:
+        """Views of the data arrays.
+
+        Samples that are shuffled are gathered from whole arrays. Otherwise the full batches lie
+        along an axis of their own, and what is left of all arrays follows.
+        """
+        if not self._apart:
+            return list(arrays)
+        end = self.full * self.batch
+        full = [x[:end].reshape(self.full, self.batch, *x.shape[1:]) for x in arrays]
+        return full + [x[end:] for x in arrays if self.left]
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a run carries, by name: parameters and state first, then what the epochs need.
+
+    ``total`` is the sum over the samples of this epoch of their losses so far, ``weight`` how many
+    samples that are, ``skipped`` how many steps were skipped, ``losses`` the mean losses of the
+    epochs that ended in this run, ``order`` that of the samples in this epoch.
+    """
+
+    names: tuple[str, ...]
+    types: tuple[TensorType, ...]
+    params: int
+    own: int
+
+
+def carried(plan: Plan, types: StepTypes, names: Names) -> Carried:
+    """What a run carries."""
+    more = {"total": _REAL} if plan.steps > 1 else {}
+    if plan.on_nonfinite == "skip":
+        more |= {"weight": _REAL, "skipped": _COUNT}
+    more |= {"losses": TensorType(F64, (LOSSES,))}
+    if plan.shuffled:
+        more |= {"order": TensorType(I64, (plan.samples,))}
+    own = (*names.params, *names.state)
+    return Carried(
+        (*own, *more),
+        (*types.param_types, *types.state_types, *more.values()),
+        len(names.params),
+        len(own),
+    )
+
+
+def training(plan: Plan, types: StepTypes, names: Names, step: Step, rest: Step | None) -> Graph:
+    """The graph of a run.
+
+    Inputs: what is carried, the data (:meth:`Plan.data_types`), :data:`NUMBERS`. Outputs: what is
+    carried, then the number of steps that were run and the loss of the last one.
+    """
+    builder = Builder(step.traced.name)
+    what = carried(plan, types, names)
+    own = [builder.input(n, t) for n, t in zip(what.names, what.types, strict=True)]
+    labels = [*names.data, *(f"last {n}" for n in names.data)]
+    data = [builder.input(n, t) for n, t in zip(labels, plan.data_types(types.data), strict=False)]
+    seed, epoch, batch, steps = (builder.input(n, t) for n, t in NUMBERS.items())
+    guarded = plan.on_nonfinite == "raise"
+    carries = {
+        **dict(zip(what.names, own, strict=True)),
+        "batch": batch, "ended": ops.const(builder, 0), "loss": ops.const(builder, 0.0),
+    }
+    captures = [*data, seed, epoch, *([steps] if guarded else [])]
+    body = _Body(plan, what, step, rest, carries, captures).graph()
+    values = list(carries.values())
+    if guarded:
+        test = _test(list(carries), values, captures)
+        out = ops.loop(builder, body, carries=values, captures=captures, test=test)
+        ran = out[len(values)]
+    else:
+        out = ops.loop(builder, body, carries=values, captures=captures, trips=steps)
+        ran = ops.copy(steps)
+    return builder.build([*out[: len(own)], ran, out[len(values) - 1]])
+
+
+def _inputs(builder: Builder, names: Sequence[str], like: Sequence[Value]) -> list[Value]:
+    return [builder.input(n, v.type) for n, v in zip(names, like, strict=True)]
+
+
+def _names(values: Sequence[Value]) -> list[str]:
+    return [value.node.attrs["name"] for value in values]
+
+
+def _test(names: Sequence[str], carries: Sequence[Value], captures: Sequence[Value]) -> Graph:
+    """Whether there are more steps, and the last loss was finite."""
+    builder = Builder("unfinished")
+    i = builder.input("i", _COUNT)
+    given = _inputs(builder, names, carries)
+    *_, steps = _inputs(builder, _names(captures), captures)
+    finite = ops.abs_(given[-1]) < np.inf
+    return builder.build([ops.bit_and(ops.lt(i, steps), finite)])
+
+
+class _Body:
+    """One step as a region."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        what: Carried,
+        step: Step,
+        rest: Step | None,
+        carries: dict[str, Value],
+        captures: Sequence[Value],
+    ) -> None:
+        self.plan = plan
+        self.step = step
+        self.rest = rest
+        self.builder = Builder("step")
+        self.builder.input("i", _COUNT)
+        given = _inputs(self.builder, list(carries), list(carries.values()))
+        self.own = given[: what.own]
+        self.given = dict(zip(list(carries)[what.own :], given[what.own :], strict=True))
+        names = _names(captures)
+        found = _inputs(self.builder, names, captures)
+        self.seed, self.epoch = (found[names.index(n)] for n in ("seed", "epoch"))
+        self.data = found[: names.index("seed")]
+
+    def _const(self, value: Any) -> Value:
+        return ops.const(self.builder, value)
+
+    def graph(self) -> Graph:
+        """The region: from what is carried to what is carried."""
+        plan, given = self.plan, self.given
+        batch, ended = given["batch"], given["ended"]
+        first = ops.eq(batch, self._const(0))
+        after: dict[str, Value] = {}
+        if plan.shuffled:
+            after["order"] = self._order(first)
+        own, loss, done = self._stepped(list(after.values()))
+        loss = ops.convert(loss, dtype=F64)
+        mean = self._mean(first, loss, done, after)
+        if plan.on_nonfinite == "skip":
+            assert done is not None
+            missed = ops.convert(ops.logical_not(done), dtype=I64)
+            after["skipped"] = ops.add(given["skipped"], missed)
+        after["losses"] = ops.scatter_set(given["losses"], mean, ended)
+        following = ops.add(batch, self._const(1))
+        over = ops.eq(following, self._const(plan.steps))
+        after["batch"] = ops.where(over, self._const(0), following)
+        after["ended"] = ops.add(ended, ops.convert(over, dtype=I64))
+        after["loss"] = loss
+        return self.builder.build([*own, *(after[name] for name in given)])
+
+    def _mean(
+        self, first: Value, loss: Value, done: Value | None, after: dict[str, Value]
+    ) -> Value:
+        """The mean loss of this epoch's samples so far, of those that were not skipped."""
+        plan, given = self.plan, self.given
+        if plan.steps == 1 and done is None:
+            return loss
+        size = self._const(float(plan.batch))
+        if plan.left:
+            size = ops.where(self._is_last(), self._const(float(plan.left)), size)
+        part, zero = ops.mul(size, loss), self._const(0.0)
+        if done is not None:
+            size, part = ops.where(done, size, zero), ops.where(done, part, zero)
+        total, weight = part, size
+        if plan.steps > 1:
+            total = ops.add(ops.where(first, zero, given["total"]), part)
+            after["total"] = total
+        if done is None:
+            return ops.div(total, self._const(float(plan.samples)))
+        if plan.steps > 1:
+            weight = ops.add(ops.where(first, zero, given["weight"]), size)
+        after["weight"] = weight
+        return ops.div(total, weight)
+
+    def _is_last(self) -> Value:
+        return ops.eq(self.given["batch"], self._const(self.plan.full))
+
+    def _order(self, first: Value) -> Value:
+        """The order of the epoch, made anew at its first step."""
+        order = self.given["order"]
+        epoch = ops.convert(ops.add(self.epoch, self.given["ended"]), dtype=_U64)
+        words = [ops.reshape(word, shape=(1,)) for word in (self.seed, epoch)]
+        operands = [order, ops.concat(*words, axis=0)]
+        branches = []
+        for name in ("keep", "shuffle"):
+            b = Builder(name)
+            old, key = _inputs(b, ["order", "key"], operands)
+            new = name == "shuffle"
+            branches.append(
+                b.build([ops.random_permutation(key, n=self.plan.samples) if new else old])
+            )
+        (out,) = ops.branch(ops.convert(first, dtype=I64), branches, operands)
+        return out
+
+    def _stepped(self, order: list[Value]) -> tuple[list[Value], Value, Value | None]:
+        """Parameters and state after the step, its loss, and whether it was done."""
+        plan, k = self.plan, self.given["batch"]
+        if self.rest is None:
+            batch = self._batch(self.builder, k, order, self.data, plan.batch)
+            out = self.builder.splice(self.step.adjoint, [*self.own, *batch])
+        else:
+            operands = [k, *order, *self.own, *self.data]
+            names = ["batch", *("order" for _ in order), *_names([*self.own, *self.data])]
+            branches = []
+            for step, size in ((self.step, plan.batch), (self.rest, plan.left)):
+                b = Builder("full" if size == plan.batch else "last")
+                at, *given = _inputs(b, names, operands)
+                count = len(order)
+                own, data = given[count : count + len(self.own)], given[count + len(self.own) :]
+                batch = self._batch(b, at, given[:count], data, size)
+                branches.append(b.build(b.splice(step.adjoint, [*own, *batch])))
+            out = ops.branch(ops.convert(self._is_last(), dtype=I64), branches, operands)
+        count = len(self.own)
+        return list(out[:count]), out[count], out[count + 1] if len(out) > count + 1 else None
+
+    def _batch(
+        self, b: Builder, k: Value, order: list[Value], data: list[Value], size: int
+    ) -> list[Value]:
+        """The samples of step ``k``."""
+        plan = self.plan
+        if order:
+            start = ops.broadcast(ops.mul(k, ops.const(b, plan.batch)), shape=(size,))
+            rows = ops.gather(order[0], ops.add(start, ops.const(b, np.arange(size))))
+            return [ops.gather(x, rows) for x in data]
+        if plan.steps == 1:
+            return data
+        arrays = len(data) // 2 if plan.left else len(data)
+        return [ops.gather(x, k) for x in data[:arrays]] if size == plan.batch else data[arrays:]

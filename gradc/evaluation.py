@@ -1,0 +1,92 @@
+"""Measures of a training under way: the loss and metrics on samples held out, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from gradc.compile import compile
+from gradc.errors import ArgumentError, OptionError, OutputError
+from gradc.training_data import count
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Measurements on samples held out.
+
+    steps: int64, how many steps were done at each. values: float64 by name, of the same length:
+    ``loss``, and the metrics.
+    """
+
+    steps: Array
+    values: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """End training when a measure has not improved for a while.
+
+    patience: how many measurements in a row may bring nothing. monitor: "loss", of the validation
+    set where there is one, else of the epoch, or the name of a metric. mode: "min" if less is
+    better, "max" if more is. min_delta: less than this is no improvement. restore_best: give the
+    parameters of the best measurement, not the last ones.
+
+    Raises OptionError for a patience below 1, a negative ``min_delta``, or another mode.
+    """
+
+    patience: int = 5
+    monitor: str = "loss"
+    mode: Literal["min", "max"] = "min"
+    min_delta: float = 0.0
+    restore_best: bool = True
+
+    def __post_init__(self) -> None:
+        count("patience", self.patience, 1)
+        if self.mode not in ("min", "max"):
+            raise OptionError(f"mode must be 'min' or 'max', not {self.mode!r}")
+        if not 0 <= self.min_delta < math.inf:
+            raise OptionError(f"min_delta must be a number >= 0, not {self.min_delta!r}")
+
+    def better(self, value: float, best: float) -> bool:
+        """Whether a measurement improves on the best one; NaN never does."""
+        gain = best - value if self.mode == "min" else value - best
+        return gain > self.min_delta or (math.isnan(best) and not math.isnan(value))
+
+
+class Evaluation:
+    """The loss and the metrics as compiled functions of the parameters, on fixed samples."""
+
+    def __init__(
+        self,
+        loss: Callable[..., Any],
+        metrics: Mapping[str, Callable[..., Any]],
+        data: Sequence[Any],
+    ) -> None:
+        for name, metric in metrics.items():
+            if not callable(metric):
+                raise ArgumentError(f"the metric {name!r} must be a function, not {metric!r}")
+            if name == "loss":
+                raise ArgumentError("a metric cannot be called 'loss'", remedy="another name")
+        functions = {"loss": loss, **metrics}
+        self.functions = {name: compile(function) for name, function in functions.items()}
+        self.data = data
+
+    def measure(self, params: Any) -> dict[str, float]:
+        """All measures. Raises OutputError for a metric that is no number."""
+        out = {}
+        for name, function in self.functions.items():
+            found = function(params, *self.data)
+            if np.ndim(found) or np.asarray(found).dtype.kind not in "biuf":
+                raise OutputError(
+                    f"the metric {name!r} gives {type(found).__name__} of shape "
+                    f"{np.shape(found)}, not a number",
+                    remedy="np.mean of it",
+                )
+            out[name] = float(found)
+        return out

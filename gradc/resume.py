@@ -1,0 +1,60 @@
+"""Checkpoints of a training run: all that it goes on from, in one ``.npz``, written atomically.
+
+A reader finds the parameters and the state under their names (``params['W1']``, ``state.step``), so
+that ``numpy.load`` will do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from gradc.errors import CheckpointError
+
+Array = np.ndarray[Any, Any]
+
+#: the entry that says what the others are
+HEAD = "gradc_training"
+
+
+def save(path: Path, head: dict[str, Any], arrays: dict[str, Array]) -> None:
+    """Write a checkpoint. Whoever reads it, at any time, finds this one or the one before it."""
+    text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _write(file, {HEAD: text} | arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _write(file: IO[bytes], arrays: dict[str, Array]) -> None:
+    """As ``numpy.savez``, which cannot write an array named ``file``."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Read a checkpoint. Raises CheckpointError for a file that is none."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays.pop(HEAD).tobytes())
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{str(path)!r} is no checkpoint of a training: {error}",
+            remedy="another checkpoint=, or resume=False to begin anew",
+        ) from None
+    return head, arrays

@@ -1,0 +1,194 @@
+"""One training: native runs of many steps each, and between them all that Python has to do."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gradc.epochs import LOSSES
+from gradc.errors import NonFiniteError
+from gradc.nonfinite import culprit, is_finite, shown
+from gradc.training_loop import Loop, Steps
+from gradc.training_memory import Memory
+
+Array = np.ndarray[Any, Any]
+
+#: seconds that a native run is to take: Python hears signals, shows progress and writes checkpoints
+#: between two of them
+TURN = 0.05
+#: seconds after which an interrupt no longer waits for the end of the run
+LATE = 0.15
+#: seconds from one copy of the state to the next, at least; and how many times what it takes
+KEEP, SHARE = 0.5, 100
+
+
+class Run:
+    """The state of a training, and the steps that take it on.
+
+    Every so often it copies its state, to return to where a step went wrong half-way.
+    """
+
+    def __init__(self, loop: Loop, memory: Memory, data: Sequence[Array], seed: int) -> None:
+        self.loop = loop
+        self.plan = loop.plan
+        self.memory = memory
+        self.data = data
+        self.seed = seed
+        self.step = 0
+        self.losses: list[Array] = []  # those of the epochs that ended, in pieces
+        self.loss = float("nan")  # of the last step
+        self._steps = loop.steps(memory, data, seed)
+        self._turn = max(1, 1_000_000 // loop.work)
+        self._kept = (0, memory.state.copy())
+        self._kept_at = time.monotonic()
+        self._interval = KEEP
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return self.step // self.plan.steps
+
+    def all_losses(self) -> Array:
+        """The mean loss of each epoch that is done."""
+        return np.concatenate([np.empty(0), *self.losses])
+
+    # -- places in a training ------------------------------------------------------------------
+
+    def begin_at(self, step: int, state: Array, losses: Array) -> None:
+        """Take on a state after so many steps."""
+        self.memory.state[...] = state
+        self.losses = [losses]
+        self._place(step)
+        self._kept = (step, state.copy())
+
+    def _place(self, step: int) -> None:
+        self.step = step
+        if "order" in self.memory.arrays:
+            self.memory.arrays["order"][...] = self.plan.order(self.seed, self.epoch)
+
+    def _return(self) -> None:
+        """Go back to the last copy of the state."""
+        step, state = self._kept
+        self.memory.state[...] = state
+        self.losses = [self.all_losses()[: step // self.plan.steps]]
+        self._place(step)
+
+    def _keep(self) -> None:
+        began = time.monotonic()
+        if began - self._kept_at < self._interval:
+            return
+        self._kept = (self.step, self.memory.state.copy())
+        self._kept_at = time.monotonic()
+        self._interval = max(KEEP, SHARE * (self._kept_at - began))
+
+    # -- steps ---------------------------------------------------------------------------------
+
+    def go(self, limit: int) -> None:
+        """Take some steps, at most up to step ``limit``.
+
+        Raises what a step raises, NonFiniteError where it is to, and KeyboardInterrupt. The state
+        is then that of a step before.
+        """
+        room = (self.epoch + LOSSES) * self.plan.steps - self.step
+        wanted = min(self._turn, limit - self.step, room)
+        self._keep()
+        began = time.perf_counter()
+        with _interrupts_after(self._steps):
+            try:
+                self._take(wanted)
+            except BaseException:
+                self._return()
+                raise
+        seconds = time.perf_counter() - began
+        if self.plan.on_nonfinite == "raise" and not np.isfinite(self.loss):
+            raise self._diagnosis()
+        self._turn = max(1, min(64 * wanted, int(wanted * TURN / max(seconds, 1e-9))))
+
+    def _take(self, wanted: int) -> None:
+        epoch, batch = divmod(self.step, self.plan.steps)
+        ran, self.loss = self._steps(epoch, batch, wanted)
+        ended = (self.step + ran) // self.plan.steps - epoch
+        if ended:
+            self.losses.append(self.memory.arrays["losses"][:ended].copy())
+        self.step += ran
+
+    # -- what is not finite --------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise NonFiniteError if parameters are not finite, and were to be."""
+        if self.plan.on_nonfinite == "raise" and not is_finite(self.memory.params):
+            raise self._diagnosis()
+
+    def _diagnosis(self) -> NonFiniteError:
+        """Find the step after which something is not finite, and go back to before it."""
+        start, last = self._kept[0], self.step
+        # What is not finite stays so: the first such state is found by halves.
+        good, bad = start, last
+        while good + 1 < bad:
+            middle = (good + bad) // 2
+            self._replay(middle)
+            good, bad = (middle, bad) if is_finite(self.memory.params) else (good, middle)
+        self._replay(good)
+        plan, (epoch, batch) = self.plan, divmod(good, self.plan.steps)
+        rows = plan.rows(self.seed, epoch, batch)
+        graph = self.loop.step_of(batch).adjoint
+        found = culprit(
+            graph, len(self.memory.own), [*self.memory.own, *(x[rows] for x in self.data)]
+        )
+        where = f"step {good} (epoch {epoch}, batch {batch}, each from 0)"
+        details: dict[str, Any] = {"step": good, "epoch": epoch, "batch": batch, "rows": rows}
+        if found is None:
+            return NonFiniteError(f"training is not finite after {where}", **details)
+        node, value = found
+        loc = node.locs[-1] if node.locs else None
+        if node.op.name == "input":
+            what = f"`{node.attrs['name']}` is not finite in {where}: {shown(value)}"
+            return NonFiniteError(
+                what, where=loc, types=[f"{node.attrs['name']}: {node.type}"],
+                remedy="look at the samples that the error has as .rows", **details,
+            )
+        whose = {"primal": "the loss", "adjoint": "the gradient"}.get(node.role.kind, "the update")
+        return NonFiniteError(
+            f"{whose} is not finite in {where}: `{node.op.name}` gives {shown(value)}",
+            where=loc, types=[str(node.type)],
+            remedy="a smaller learning rate, clip_norm=, or on_nonfinite='skip'", **details,
+        )
+
+    def _replay(self, step: int) -> None:
+        """Go to a step that is not before the last copy of the state."""
+        self._return()
+        while self.step < step:
+            before = self.step
+            self._take(min(step - self.step, LOSSES))
+            if self.step == before:
+                break
+
+
+@contextmanager
+def _interrupts_after(steps: Steps) -> Iterator[None]:
+    """Have SIGINT wait for the end of the block, unless the steps in it take long."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    began, came = time.monotonic(), []
+
+    def later(number: int, frame: Any) -> None:
+        if steps.busy and time.monotonic() - began > LATE:
+            handler(number, frame)
+        came.append((number, frame))
+
+    signal.signal(signal.SIGINT, later)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    for number, frame in came:
+        handler(number, frame)
+

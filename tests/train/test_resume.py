@@ -1,0 +1,156 @@
+"""Checkpoints: a training that is ended, however, goes on to the same parameters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import gradc
+from gradc.errors import CheckpointError
+from gradc.optim import adam, sgd
+from tests.train.networks import mlp_data, mlp_loss
+
+PARAMS, X, Y = mlp_data(np.float64)
+
+
+def same(a, b):
+    assert a.steps == b.steps
+    assert np.array_equal(a.losses, b.losses)
+    for name in a.params:
+        assert np.array_equal(a.params[name], b.params[name])
+    assert np.array_equal(a.state.step, b.state.step)
+    assert all(np.array_equal(a.state.mean[n], b.state.mean[n]) for n in a.params)
+
+
+def fit(path=None, epochs=6, **options):
+    trainer = gradc.train(mlp_loss, adam(0.01), 8)
+    return trainer.fit(PARAMS, (X, Y), epochs=epochs, seed=4, checkpoint=path, **options)
+
+
+def test_it_goes_on(tmp_path, jit):
+    path = tmp_path / "run.npz"
+    assert fit(path, 2, resume=True).steps == 14
+    same(fit(path, resume=True), fit())
+    same(fit(path, resume=True), fit())  # there is nothing left to do
+
+
+def test_within_an_epoch(tmp_path):
+    path = tmp_path / "run.npz"
+
+    def held_up(step):
+        calls = []
+
+        def metric(params, x, y):
+            return np.mean(x)
+
+        class Full(Exception):
+            pass
+
+        def callback(epoch, loss):
+            calls.append(epoch)
+            if len(calls) == step:
+                raise Full
+
+        with pytest.raises(Full):
+            fit(path, callback=callback, validation=(X, Y), metrics={"m": metric}, every=3)
+
+    held_up(3)
+    same(fit(path, resume=True, validation=(X, Y), every=3), fit())
+
+
+def test_what_is_in_it(tmp_path):
+    path = tmp_path / "run.npz"
+    result = fit(str(path))
+    with np.load(path) as file:
+        assert np.array_equal(file["params['W1']"], result.params["W1"])
+        assert file["state.step"] == 42
+    assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_another_training(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(path)
+    with pytest.raises(CheckpointError, match="seed is 4 there, and 5 here"):
+        gradc.train(mlp_loss, adam(), 8).fit(
+            PARAMS, (X, Y), seed=5, checkpoint=path, resume=True
+        )
+    with pytest.raises(CheckpointError, match="batch_size is 8 there, and 9 here"):
+        gradc.train(mlp_loss, adam(), 9).fit(
+            PARAMS, (X, Y), seed=4, checkpoint=path, resume=True
+        )
+    with pytest.raises(CheckpointError, match="carried is"):
+        gradc.train(mlp_loss, sgd(0.1), 8).fit(
+            PARAMS, (X, Y), seed=4, checkpoint=path, resume=True
+        )
+
+
+def test_no_checkpoint(tmp_path):
+    path = tmp_path / "run.npz"
+    path.write_bytes(b"no zip file")
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        fit(path, resume=True)
+    np.savez(path, a=np.ones(3))
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        fit(path, resume=True)
+    fit(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        fit(path, resume=True)
+
+
+SCRIPT = """
+import sys
+import numpy as np
+import gradc
+from gradc.optim import adam
+
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((301, 5)), rng.standard_normal((301, 2))
+params = {"w": rng.standard_normal((5, 16)), "v": rng.standard_normal((16, 2)), "file": np.ones(2)}
+
+
+def loss(params, x, y):
+    return np.mean((np.tanh(x @ params["w"]) @ params["v"] * params["file"] - y) ** 2)
+
+
+trainer = gradc.train(loss, adam(1e-4), 16)
+path = sys.argv[1]
+checkpoint = {} if path == "-" else dict(checkpoint=path, checkpoint_every=0.02, resume=True)
+result = trainer.fit(params, (x, y), epochs=30_000, seed=11, **checkpoint)
+print(result.steps, *(a.tobytes().hex() for a in result.params.values()), result.losses[-1].hex())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_killed(tmp_path):
+    script, path = tmp_path / "train.py", tmp_path / "run.npz"
+    script.write_text(SCRIPT)
+    whole = subprocess.run(
+        [sys.executable, str(script), "-"], capture_output=True, text=True, check=True
+    ).stdout
+    kills = 0
+    for _ in range(3):
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(path)], stdout=subprocess.PIPE, text=True
+        )
+        while process.poll() is None:
+            if path.exists() and path.stat().st_mtime_ns != before:
+                time.sleep(0.05)
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
+        kills += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    assert kills >= 2
+    resumed = subprocess.run(
+        [sys.executable, str(script), str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    assert resumed == whole

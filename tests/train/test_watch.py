@@ -1,0 +1,167 @@
+"""Validation, metrics, early stopping, progress, files as data, interrupts."""
+
+from __future__ import annotations
+
+import builtins
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import gradc
+from gradc.errors import ArgumentError
+from gradc.optim import adam, sgd
+from tests.train.networks import mlp_data, mlp_loss
+
+PARAMS, X, Y = mlp_data(np.float64)
+HELD = mlp_data(np.float64, samples=31)[1:]
+
+
+def accuracy(params, x, y):
+    hidden = np.maximum(0, x @ params["W1"] + params["b1"])
+    return np.mean(np.argmax(hidden @ params["W2"] + params["b2"], axis=1) == y)
+
+
+def fit(epochs=4, **options):
+    return gradc.train(mlp_loss, adam(0.01), 8).fit(PARAMS, (X, Y), epochs=epochs, **options)
+
+
+def test_measures(jit):
+    result = fit(validation=HELD, metrics={"accuracy": accuracy}, every=5)
+    assert result.validation.steps.tolist() == [5, 10, 15, 20, 25]
+    assert result.validation.values["loss"].shape == (5,)
+    other = fit(validation=HELD, every=10).validation
+    assert other.steps.tolist() == [10, 20]
+    assert np.array_equal(other.values["loss"], result.validation.values["loss"][1::2])
+    last = fit(validation=HELD, metrics={"accuracy": accuracy}).validation
+    assert last.steps.tolist() == [7, 14, 21, 28]
+    params = fit().params
+    np.testing.assert_allclose(last.values["loss"][-1], mlp_loss(params, *HELD), rtol=1e-12)
+    assert last.values["accuracy"][-1] == accuracy(params, *HELD)
+
+
+def test_early_stopping():
+    def far(w, x):
+        return np.sum((w - x) ** 2)
+
+    # The best for the training set is 0, for what is held out 1: on the way from 3 it gets worse.
+    trainer = gradc.train(far, sgd(0.05))
+    data, held = (np.zeros((1, 1)),), (np.ones((1, 1)),)
+    result = trainer.fit(
+        np.full(1, 3.0), data, epochs=100, validation=held, early_stopping=3
+    )
+    values = result.validation.values["loss"]
+    best = int(np.argmin(values))
+    assert result.stopped == "early stopping" and len(values) == best + 4 == result.steps
+    np.testing.assert_allclose(result.params, 3 * 0.9 ** (best + 1))
+    last = trainer.fit(
+        np.full(1, 3.0), data, epochs=100, validation=held,
+        early_stopping=gradc.EarlyStopping(3, restore_best=False),
+    )
+    np.testing.assert_allclose(last.params, 3 * 0.9 ** (best + 4))
+    high = trainer.fit(
+        np.full(1, 3.0), data, epochs=100, validation=held, metrics={"m": lambda w, x: -w[0]},
+        early_stopping=gradc.EarlyStopping(2, monitor="m", mode="max"),
+    )
+    assert high.stopped == "epochs" and high.steps == 100
+    coarse = trainer.fit(
+        np.full(1, 3.0), data, epochs=100, early_stopping=gradc.EarlyStopping(1, min_delta=1.0)
+    )
+    assert coarse.steps == len(coarse.losses) < 20 and coarse.validation is None
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_progress(monkeypatch, capsys, installed):
+    if not installed:
+        find = builtins.__import__
+
+        def missing(name, *rest):
+            if name.startswith("tqdm"):
+                raise ImportError(name)
+            return find(name, *rest)
+
+        monkeypatch.setattr(builtins, "__import__", missing)
+        monkeypatch.setitem(__import__("sys").modules, "tqdm.auto", None)
+    else:
+        pytest.importorskip("tqdm")
+    fit(progress=True)
+    shown = capsys.readouterr().err
+    assert "mlp_loss" in shown and "loss " in shown
+    assert ("28/28" in shown) or ("28.0/28.0" in shown)
+
+
+def test_files_as_data(tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "y.npy", Y)
+    expected = fit()
+    paths = gradc.train(mlp_loss, adam(0.01), 8).fit(
+        PARAMS, (tmp_path / "x.npy", str(tmp_path / "y.npy")), epochs=4
+    )
+    mapped = gradc.train(mlp_loss, adam(0.01), 8).fit(
+        PARAMS, (np.load(tmp_path / "x.npy", mmap_mode="r"), Y), epochs=4
+    )
+    for result in (paths, mapped):
+        assert np.array_equal(result.losses, expected.losses)
+    np.save(tmp_path / "f.npy", np.asfortranarray(X))
+    with pytest.raises(ArgumentError, match="would be copied into memory"):
+        fit_on = gradc.train(mlp_loss, adam(0.01), 8)
+        fit_on.fit(PARAMS, (tmp_path / "f.npy", Y))
+    with pytest.raises(ArgumentError, match="cannot be read"):
+        fit_on.fit(PARAMS, (tmp_path / "none.npy", Y))
+
+
+def interrupted(trainer, params, data, **options):
+    """The error of a training that is interrupted after 0.3 s, and how long that took."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    sent = []
+
+    def send():
+        sent.append(time.perf_counter())
+        signal.raise_signal(signal.SIGINT)
+
+    timer = threading.Timer(0.3, send)
+    timer.start()
+    try:
+        with pytest.raises(gradc.TrainingInterrupted) as caught:
+            trainer.fit(params, data, **options)
+        return caught.value, time.perf_counter() - sent[0]
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_gives_what_there_is():
+    trainer = gradc.train(mlp_loss, adam(0.001), 8)
+    trainer.compile(PARAMS, (X, Y))
+    error, seconds = interrupted(trainer, PARAMS, (X, Y), epochs=10**7, seed=2)
+    assert seconds < 0.2
+    assert isinstance(error, KeyboardInterrupt)
+    result = error.result
+    assert trainer.result is result and result.stopped == ""
+    assert result.steps // 7 == len(result.losses) > 0
+    again = trainer.fit(PARAMS, (X, Y), epochs=len(result.losses), seed=2)
+    assert np.array_equal(again.losses, result.losses)
+
+
+def test_compiling_ahead():
+    calls = []
+
+    def loss(w, x):
+        calls.append(None)
+        return np.sum((w - x) ** 2)
+
+    trainer = gradc.train(loss, sgd(0.1))
+    trainer.compile(np.ones(2), (np.ones((3, 2)),))
+    traced = len(calls)
+    trainer.fit(np.zeros(2), (np.zeros((3, 2)),), epochs=3)
+    assert len(calls) == traced
+    assert "loss, a step of 3 samples" in str(trainer.explain())
+
+
+def test_progress_costs_nothing_to_speak_of():
+    """Nothing is shown in the native loop: only between its runs, of a twentieth of a second."""
+    from gradc.training_run import TURN
+
+    assert TURN >= 0.02
