@@ -45,13 +45,10 @@ class Branches(Variables):
         #: the variables that were given a value under a traced test
         self.chosen: set[str] = set()
 
-    @staticmethod
-    def returned(value: Any) -> Outcome:
+    @classmethod
+    def returned(cls, value: Any) -> Outcome:
         """The outcome of ``return value``. Raises UndefinedError where a variable has none."""
-        control = values.control()
-        if control is not None and isinstance(value, control.Undefined):
-            value.refuse()
-        return Outcome(RETURN, value)
+        return Outcome(RETURN, values.read(value))
 
     def branch(self, number: int, test: Any) -> None:
         """Run an ``if`` that no jump leaves, whose test is traced."""

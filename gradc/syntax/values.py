@@ -12,6 +12,7 @@ import numpy as np
 from gradc.context import contexts
 from gradc.conversions import guess
 from gradc.tracer import Tracer, constant
+from gradc.tree import flatten, unflatten
 
 #: how many objects are searched for traced values
 _MANY = 10_000
@@ -108,10 +109,20 @@ def blank_like(value: Any) -> Any:
     """Zeros like the numbers and arrays of a pytree: for what nobody reads."""
     from gradc.control.carries import is_number
     from gradc.control.undefined import blank
-    from gradc.tree import flatten, unflatten
 
     leaves, tree = flatten(value)
     return unflatten(tree, [blank(leaf) if is_number(leaf) else leaf for leaf in leaves])
+
+
+def read(value: Any) -> Any:
+    """A value that is returned: here is where its variables are read, if any has none."""
+    module = control()
+    if module is not None and isinstance(value, module.Undefined):
+        value.refuse()
+    for leaf in flatten(value)[0]:
+        if type(leaf) is Tracer:
+            leaf.note_read()
+    return value
 
 
 def turned(before: Any, after: Any) -> bool:
