@@ -317,7 +317,7 @@ class Body:
         b = self.b
         value, total = self._wide(r.value).val, self.accumulators[r.result]
         if r.factor is not None:
-            new = b.fma(value, self._wide(r.factor).val, total)
+            new = b.madd(value, self._wide(r.factor).val, total)
         else:
             new = combine(b, r.kind, r.dtype, total, value)
         if self.mask is not None and not self.rows:

@@ -196,7 +196,7 @@ class Lanes:
             return product if z is None else b.add(product, z)
         if z is None:
             return b.fmul(x, y)
-        return b.fma(x, y, z) if self.target.fma else b.fadd(b.fmul(x, y), z)
+        return b.madd(x, y, z)
 
     @property
     def _masked(self) -> bool:

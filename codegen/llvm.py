@@ -73,7 +73,9 @@ class Module:
         self.functions: dict[str, str] = {}
         self.attributes = ""
         self.outline = False  # math functions are called rather than emitted in place
+        self.linkage = ""  # of functions that are given none
         self.externals: dict[str, int] = {}  # name -> slot of the table filled at load
+        self.symbols: Sequence[str] = ()  # what fills the table, where a linker does
 
     def constant(self, name: str, ty: str, body: str, align: int = 64) -> Val:
         """A private constant array, once for each name."""
@@ -88,7 +90,10 @@ class Module:
 
     def __str__(self) -> str:
         table = []
-        if self.externals:
+        if self.symbols:
+            slots = ", ".join(f"ptr @{symbol}" for symbol in self.symbols)
+            table = [f"@gradc_table = internal constant [{len(self.symbols)} x ptr] [{slots}]"]
+        elif self.externals:
             table = [f"@gradc_table = global [{len(self.externals)} x ptr] zeroinitializer"]
         parts = [*table, *self.globals.values(), *self.declarations.values()]
         parts += self.functions.values()
@@ -130,7 +135,8 @@ class Builder:
 
     def finish(self) -> None:
         """Close the function and add it to the module."""
-        head = " ".join(x for x in ("define", self.linkage, self.result) if x)
+        linkage = self.linkage or self.module.linkage
+        head = " ".join(x for x in ("define", linkage, self.result) if x)
         params = ", ".join(map(str, self.params))
         self.module.functions[self.name] = "\n".join(
             [f"{head} @{self.name}({params}) #0 {{", "entry:", *self.entry, *self.lines, "}"]
@@ -235,8 +241,21 @@ class Builder:
         return self.binary("xor", a, b)
 
     def fma(self, a: Val, b: Val, c: Val) -> Val:
-        """a·b + c, rounded once."""
-        return self.intrinsic("fma", a.ty, [a, b, c])
+        """a·b + c, rounded once, or nearly so on machines without such an instruction."""
+        if self.fused:
+            return self.intrinsic("fma", a.ty, [a, b, c])
+        from gradc.codegen.fused import emulated_fma
+
+        return emulated_fma(self, a, b, c)
+
+    @property
+    def fused(self) -> bool:
+        """Whether a fused multiply-add is one instruction."""
+        return bool(getattr(self.module.target, "fma", True))
+
+    def madd(self, a: Val, b: Val, c: Val) -> Val:
+        """a·b + c, rounded once where that is one instruction, else twice."""
+        return self.fma(a, b, c) if self.fused else self.fadd(self.fmul(a, b), c)
 
     def fcmp(self, predicate: str, a: Val, b: Val) -> Val:
         return self.op(like(a.ty, "i1"), f"fcmp {predicate} {a.ty} {a.ref}, {b.ref}")

@@ -86,7 +86,8 @@ def strategy(spec: Gemm, target: Target) -> Literal["kernel", "blas"]:
     operand = spec.k * spec.n * spec.dtype.itemsize
     # Few rows are bound by memory, where BLAS has nothing to gain by its blocking.
     small = operand <= KERNEL * target.l2 or min(spec.m, spec.n) < 8 or _long(spec, target)
-    if spec.dtype.kind != "f" or small or max(spec.m, spec.n, spec.k) >= 2**31:
+    foreign = spec.dtype.kind != "f" or max(spec.m, spec.n, spec.k) >= 2**31
+    if foreign or small or not target.blas:
         return "kernel"
     return "blas"
 
@@ -109,6 +110,8 @@ def reason(spec: Gemm, target: Target) -> str:
         return f"BLAS has no product of {spec.dtype}"
     if _long(spec, target):
         return "its result stays in the second-level cache while the sums go in slices"
+    if not target.blas:
+        return "it is compiled without BLAS"
     if strategy(spec, target) == "kernel":
         return "BLAS counts in 32 bits"
     return size.format(f"is more than {KERNEL} times")

@@ -13,7 +13,8 @@ class Target:
     """A machine as the emitters see it.
 
     ``width`` is the width of a vector register in bytes: 64 (AVX-512), 32 (AVX2) or 16
-    (NEON). ``fma`` says whether a fused multiply-add is one instruction.
+    (NEON, SSE, wasm). ``fma`` says whether a fused multiply-add is one instruction, ``blas``
+    whether large products may call BLAS.
     """
 
     triple: str
@@ -22,6 +23,7 @@ class Target:
     width: int
     fma: bool
     l2: int = 1 << 20
+    blas: bool = True
 
     def lanes(self, itemsize: int) -> int:
         """How many elements of ``itemsize`` bytes one register holds."""
@@ -51,9 +53,17 @@ def host() -> Target:
     return Target(triple, name, features.flatten(), width, fma, l2_bytes())
 
 
-#: Machines that code can be generated for from anywhere, to look at or to check.
+_LINUX = "x86_64-unknown-linux-gnu"
+_WASM = "+simd128,+bulk-memory,+sign-ext,+nontrapping-fptoint"
+_WINDOWS = "x86_64-pc-windows-gnu"
+
+#: Machines that code can be generated for from anywhere.
 NAMED = {
-    "avx512": Target("x86_64-unknown-linux-gnu", "x86-64-v4", "", 64, True),
-    "avx2": Target("x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, True),
-    "neon": Target("aarch64-unknown-linux-gnu", "generic", "+neon", 16, True),
+    "x86-64-v2": Target(_LINUX, "x86-64-v2", "", 16, False),
+    "x86-64-v3": Target(_LINUX, "x86-64-v3", "", 32, True),
+    "x86-64-v4": Target(_LINUX, "x86-64-v4", "", 64, True),
+    "x86-64-windows": Target(_WINDOWS, "x86-64-v3", "", 32, True),
+    "aarch64-linux": Target("aarch64-unknown-linux-gnu", "generic", "+neon", 16, True),
+    "arm64-macos": Target("arm64-apple-macosx11.0.0", "apple-m1", "", 16, True),
+    "wasm32": Target("wasm32-unknown-unknown", "generic", _WASM, 16, False),
 }

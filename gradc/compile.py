@@ -24,7 +24,10 @@ from gradc.signature import Argnums, as_tuple
 from gradc.syntax.convert import rewritten
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gradc.codegen.report import Report
+    from gradc.export import Exported
 
 #: the functions that have entry points
 _linked: WeakSet[Compiled[..., Any]] = WeakSet()
@@ -257,6 +260,51 @@ class Compiled(Generic[P, R]):
     def asm(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The assembly: ``ir(..., stage="asm")``."""
         return inspect.show(self, args, kwargs, "asm", None)
+
+    # -- leaving Python --------------------------------------------------------------------------
+
+    def export(
+        self,
+        path: str | Path,
+        *types: Any,
+        formats: Sequence[str] = ("so", "h"),
+        target: str | None = None,
+        name: str | None = None,
+        blas: str | None = None,
+    ) -> Exported:
+        """Write the function as C functions, which need neither Python nor gradc to run.
+
+        ``int64_t model_value(const double *x, ..., double *out, void *workspace)`` and, of a
+        floating scalar, ``model_value_and_grad``, which takes the value and a gradient for each
+        argument of ``argnums``; of a derivative, that alone (``model_grad``, ...). The header
+        describes them all: shapes, workspace, errors, threads.
+
+        path: a folder and a name, which the files get: "build/model".
+        types: one for each argument: text such as "f64[784]", "f32[3,4]", "i64[]" (an array of no
+            axes), "f64" (a number), arrays and numbers like those to come, and pytrees of such. An
+            int or bool that the function needs while it is traced is fixed; numbers and arrays
+            without axes are passed by value, results always by pointer.
+        formats: "so" (a shared library for the target, linked by the system's C compiler or else
+            by ziglang), "h", "o" (an object file), "ll" (LLVM's text), "py" (a module that loads
+            the library with NumPy and ctypes alone).
+        target: this machine and CPU, or "x86-64-v2", "x86-64-v3", "x86-64-v4", "x86-64-windows",
+            "aarch64-linux", "arm64-macos" or "wasm32".
+        name: what the functions begin with; by default the name of the files.
+        blas: "link" leaves large products to a BLAS that the library is linked with.
+
+        >>> import tempfile, gradc
+        >>> energy = gradc.compile(lambda x: x @ x)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = energy.export(f"{folder}/energy", "f64[3]", formats=("o", "h"))
+        >>> print(made.functions[0])
+        int64_t energy_value(const double *x, double *out, void *workspace);
+
+        Raises ArgumentError for what is no type, OptionError for an unknown format or target, and
+        LinkError, with the object file and the header written, where nothing can link.
+        """
+        from gradc.export import export
+
+        return export(self, path, types, formats, target, name, blas)
 
     def __copy__(self) -> Compiled[P, R]:
         return self

@@ -174,6 +174,10 @@ class CheckpointError(GradcError, ValueError):
     """A checkpoint that cannot be read, or is not one of this training."""
 
 
+class LinkError(GradcError, RuntimeError):
+    """A shared library could not be linked: there is no linker for the target, or it failed."""
+
+
 class NotDifferentiableError(GradcError, TypeError):
     """A gradient was asked for in an argument, or of a result, that has none."""
 

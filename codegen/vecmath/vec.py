@@ -233,6 +233,11 @@ def fma(a: Vec, b: Vec | float, c: Vec | float) -> Vec:
     return Vec(a.b, a.b.fma(a.val, a.lift(b).val, a.lift(c).val))
 
 
+def madd(a: Vec, b: Vec | float, c: Vec | float) -> Vec:
+    """a·b + c, rounded once where that costs no more."""
+    return Vec(a.b, a.b.madd(a.val, a.lift(b).val, a.lift(c).val))
+
+
 def where(mask: Vec, a: Vec | float | int, b: Vec | float | int) -> Vec:
     """``a`` where the mask is set, else ``b``; at least one is a :class:`Vec`."""
     if isinstance(a, Vec):
@@ -269,10 +274,10 @@ def two_product(a: Vec, b: Vec) -> tuple[Vec, Vec]:
 
 
 def horner(x: Vec, coefficients: Sequence[float]) -> Vec:
-    """c0 + c1·x + c2·x² + ..., one chain of fused multiply-adds."""
+    """c0 + c1·x + c2·x² + ..., one chain of multiply-adds."""
     result = x.const(coefficients[-1])
     for c in reversed(coefficients[:-1]):
-        result = fma(result, x, c)
+        result = madd(result, x, c)
     return result
 
 
@@ -285,13 +290,13 @@ def polynomial(x: Vec, coefficients: Sequence[float]) -> Vec:
     if len(coefficients) < 5:
         return horner(x, coefficients)
     square = x * x
-    return fma(x, horner(square, coefficients[1::2]), horner(square, coefficients[0::2]))
+    return madd(x, horner(square, coefficients[1::2]), horner(square, coefficients[0::2]))
 
 
 def round_scaled(x: Vec, factor: float, bias: int) -> tuple[Vec, Vec]:
     """n = round(x·factor), and the float whose low bits hold n + bias."""
     shift = x.format.shifter + bias
-    t = fma(x, factor, shift)
+    t = madd(x, factor, shift)
     return t - shift, t
 
 

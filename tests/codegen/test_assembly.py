@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +15,14 @@ from gradc.codegen.targets import NAMED
 from gradc.ir import autodiff, ops, passes
 from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.types import F32, F64, TensorType
+from tests.export.symbols import undefined
 from tests.programs import random_program
 
-VECTORS = {"avx512": "%zmm", "avx2": "%ymm", "neon": r"\bv\d+\.(2d|4s)"}
+VECTORS = {
+    "x86-64-v2": "(add|mul)p[sd]", "x86-64-v3": "%ymm", "x86-64-v4": "%zmm",
+    "x86-64-windows": "%ymm", "aarch64-linux": r"\bv\d+\.(2d|4s)",
+    "arm64-macos": r"\bf(mla|mul|add)\.(2d|4s)", "wasm32": "f(64x2|32x4)",
+}
 
 
 def network(x: Value, w: Value) -> Value:
@@ -38,24 +42,6 @@ def gradient(function: Callable[[Value, Value], Value], dtype: Any) -> Graph:
     w = b.input("w", TensorType(dtype, (65, 100)))
     graph = passes.stabilize(b.build([function(x, w)]))
     return passes.optimize(autodiff.value_and_grad(graph, [0, 1]))
-
-
-def undefined(text: str, name: str) -> set[str]:
-    """The symbols that the object code of a module leaves to a linker (ELF, 64 bits)."""
-    code = jit.compile(text, NAMED[name])
-    (start,) = struct.unpack_from("<Q", code, 0x28)
-    entry, count = struct.unpack_from("<HH", code, 0x3A)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", code, start + k * entry) for k in range(count)]
-    found = set()
-    for _, kind, _, _, offset, size, link, *_ in sections:
-        if kind != 2:  # no table of symbols
-            continue
-        names = sections[link][4]
-        table = code[offset : offset + size]
-        for at, _, _, section, _, _ in struct.iter_unpack("<IBBHQQ", table):
-            if section == 0:
-                found.add(code[names + at : code.index(0, names + at)].decode())
-    return found - {""}
 
 
 @pytest.mark.parametrize("name", NAMED)

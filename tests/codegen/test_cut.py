@@ -19,7 +19,7 @@ from gradc.ir.graph import Graph, Value
 from tests.codegen.test_nests import build
 from tests.codegen.test_random_programs import SEEDS, compare
 
-TARGET = NAMED["avx512"]
+TARGET = NAMED["x86-64-v4"]
 
 
 def centred(y: Value) -> Value:

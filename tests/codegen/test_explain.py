@@ -19,7 +19,7 @@ from gradc.ir.graph import Builder, Value
 from gradc.ir.types import F64, I64, TensorType
 from tests.codegen.test_nests import build, softmax_loss
 
-TARGET = NAMED["avx512"]
+TARGET = NAMED["x86-64-v4"]
 
 
 def report(function: Any, *shapes: tuple[int, ...], grad: bool = False) -> Report:

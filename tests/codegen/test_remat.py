@@ -21,7 +21,7 @@ from gradc.ir.graph import Value
 from tests.codegen.test_nests import build, normal
 from tests.codegen.test_random_programs import SEEDS, compare, in_chunks
 
-TARGET = NAMED["avx512"]
+TARGET = NAMED["x86-64-v4"]
 #: rows of 100 columns: 8 MB in float64, 400 kB, 8 kB
 FAR, WITHIN, NEAREST = 10_000, 500, 10
 

@@ -41,10 +41,13 @@ def new_module(target: Target) -> Module:
 
 
 @functools.cache
-def compiled(name: str, itemsize: int, lanes: int | None = None) -> Callable[..., Array]:
-    """The function on one-dimensional arrays, by default with full registers."""
-    width = lanes or host().lanes(itemsize)
-    module = new_module(host())
+def compiled(
+    name: str, itemsize: int, lanes: int | None = None, target: Target | None = None
+) -> Callable[..., Array]:
+    """The function on one-dimensional arrays, by default with full registers of this machine."""
+    target = target or host()
+    width = lanes or target.lanes(itemsize)
+    module = new_module(target)
     emit_loop(module, "kernel", name, itemsize, width)
     library = jit.load(str(module), ("kernel",))
     address = library.address("kernel")

@@ -19,8 +19,11 @@ what rounding alone may cost. *Bound* is what the tests hold the function to, *w
 found, *at* the argument where it was found. *Every float32* means all 2³² arguments, compared with
 NumPy's and SciPy's doubles, and the worst of each 131,072 with mpmath; otherwise that many were
 drawn from every binade of either sign (the subnormals included) and, denser, from where the
-function varies, and compared with mpmath. Every target runs the same sequence of IEEE operations,
-so the figures do not depend on the machine or the number of lanes.
+function varies, and compared with mpmath. Every target with fused multiply-adds runs the same
+sequence of IEEE operations, so the figures do not depend on the machine or the number of lanes.
+Those without (WebAssembly, x86-64-v2) round the terms of polynomials twice, and put together a
+fused multiply-add where one is needed: the bounds hold there too, but for results of atan2 below
+2^-960, which may be 2 ulp off.
 
 Near their negative zeros lgamma is measured in units of the last place of 1, and digamma of
 log|x|: between two neighbours x the functions change by far more there. `gaussian` is e^(−x²), the

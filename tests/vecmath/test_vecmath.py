@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import re
 
 import numpy as np
 import pytest
 
-from gradc.codegen import jit, vecmath
+from gradc.codegen import vecmath
 from gradc.codegen.llvm import Builder, vector
-from gradc.codegen.targets import NAMED, host
+from gradc.codegen.targets import NAMED, Target, host
+from tests.export.symbols import undefined
 from tests.vecmath.exhaustive import ORACLES
 from tests.vecmath.functions import BOUNDS, every_binade, pairs, samples
 from tests.vecmath.measure import BINARY, Array, compiled, emit_loop, new_module, ulps
 from tests.vecmath.table import record
 
 DTYPES = [np.float64, np.float32]
+#: this machine, and one without fused multiply-adds
+MACHINES = [host(), dataclasses.replace(host(), width=16, fma=False)]
+IDS = ["host", "narrow"]
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", sorted(vecmath.FUNCTIONS - {"fmod"}))
-def test_accuracy(name: str, dtype: type, request: pytest.FixtureRequest) -> None:
-    update = request.config.getoption("--update-goldens")
+def test_accuracy(
+    name: str, dtype: type, machine: Target, request: pytest.FixtureRequest
+) -> None:
+    update = request.config.getoption("--update-goldens") and machine == host()
     dense = 8 if update else 1
     with np.errstate(all="ignore"):
         args = pairs(name, dtype, dense) if name in BINARY else (samples(name, dtype, dense),)
-    error = ulps(name, compiled(name, dtype().itemsize)(*args), *args)
+    error = ulps(name, compiled(name, dtype().itemsize, None, machine)(*args), *args)
     worst = int(np.argmax(error))
     bound = BOUNDS[name][dtype is np.float32]
     at = tuple(float(a[worst]) for a in args)
@@ -33,24 +42,27 @@ def test_accuracy(name: str, dtype: type, request: pytest.FixtureRequest) -> Non
         record(name, np.dtype(dtype).name, bound, float(error[worst]), at, str(len(error)))
 
 
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
 @pytest.mark.parametrize("name", ["sin", "cos", "tan"])
-def test_multiples_of_half_pi(name: str) -> None:
+def test_multiples_of_half_pi(name: str, machine: Target) -> None:
     """Where reduction cancels most: the doubles next to them, and the worst case known."""
     n = np.random.default_rng(3).integers(1, 2**26, 500)
     x = np.concatenate([n * (math.pi / 2), [6381956970095103.0 * 2.0**797, 1e22, 2.0**40]])
-    error = ulps(name, compiled(name, 8)(x), x)
+    error = ulps(name, compiled(name, 8, None, machine)(x), x)
     assert error.max() <= BOUNDS[name][0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("near", [False, True])
-def test_fmod_is_exact(dtype: type, near: bool) -> None:
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
+def test_fmod_is_exact(dtype: type, near: bool, machine: Target) -> None:
     rng = np.random.default_rng(4)
     x, y = (rng.permutation(every_binade(dtype, 2)) for _ in "xy")
     with np.errstate(all="ignore"):
         if near:
             y = (x / rng.uniform(0.5, 1e6, len(x))).astype(dtype)
-        np.testing.assert_array_equal(compiled("fmod", dtype().itemsize)(x, y), np.fmod(x, y))
+        got = compiled("fmod", dtype().itemsize, None, machine)(x, y)
+        np.testing.assert_array_equal(got, np.fmod(x, y))
 
 
 def special_values(dtype: type) -> Array:
@@ -67,7 +79,8 @@ OF_TWO = {"atan2": np.arctan2, "fmod": np.fmod, "hypot": np.hypot, "pow": np.pow
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", sorted(vecmath.FUNCTIONS))
-def test_special_values(name: str, dtype: type) -> None:
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
+def test_special_values(name: str, dtype: type, machine: Target) -> None:
     """Zeros, infinities and nan as NumPy and SciPy have them, the rest within the bound."""
     x = special_values(dtype)
     args = [a.ravel() for a in np.meshgrid(x, x)] if name in BINARY else [x]
@@ -76,7 +89,7 @@ def test_special_values(name: str, dtype: type) -> None:
             expected = OF_TWO[name](*args)
         else:
             expected = ORACLES[name](x.astype(float)).astype(dtype)
-    got = compiled(name, dtype().itemsize)(*args)
+    got = compiled(name, dtype().itemsize, None, machine)(*args)
     plain = np.isfinite(expected) & (expected != 0) & (name != "fmod")
     for a in args:
         plain &= np.isfinite(a) & (a != 0)  # mpmath has no -0
@@ -85,7 +98,10 @@ def test_special_values(name: str, dtype: type) -> None:
     zero = expected == 0
     np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(expected[zero]))
     error = ulps(name, got[plain], *(a[plain] for a in args))
-    assert error.max(initial=0) <= BOUNDS.get(name, (0, 0))[dtype is np.float32]
+    # Without fused multiply-adds the residual of a quotient as small as this is not exact.
+    small = (not machine.fma) & (name == "atan2") & (np.abs(expected[plain]) < 2.0**-960)
+    assert error[small].max(initial=0) <= 2
+    assert error[~small].max(initial=0) <= BOUNDS.get(name, (0, 0))[dtype is np.float32]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -103,7 +119,10 @@ def test_special_values_of_the_logistic_family(dtype: type) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["exp", "exp2", "expm1", "sinh", "cosh"])
-def test_overflow_and_underflow_begin_where_they_should(name: str, dtype: type) -> None:
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
+def test_overflow_and_underflow_begin_where_they_should(
+    name: str, dtype: type, machine: Target
+) -> None:
     """One step before and after the last argument with a finite (a nonzero) result."""
     maximum = float(np.finfo(dtype).max)
     least = float(np.finfo(dtype).smallest_subnormal)
@@ -112,7 +131,7 @@ def test_overflow_and_underflow_begin_where_they_should(name: str, dtype: type) 
     if name in ("exp", "exp2"):
         ends.append(math.log(least / 2**0.5) if name == "exp" else math.log2(least) - 0.5)
     x = np.concatenate([np.linspace(e - 1e-4, e + 1e-4, 400) for e in ends]).astype(dtype)
-    error = ulps(name, compiled(name, dtype().itemsize)(x), x)
+    error = ulps(name, compiled(name, dtype().itemsize, None, machine)(x), x)
     assert error.max() <= 1
 
 
@@ -128,15 +147,6 @@ def test_any_lane_count_gives_the_same_bits(name: str, dtype: type) -> None:
     assert host().lanes(size) > 1
 
 
-def foreign(assembly: str) -> set[str]:
-    """The functions that are called, jumped to or addressed and do not stand in the assembly."""
-    named = re.findall(r"^\s+(?:callq?|jmp|bl?)\s+([A-Za-z_]\w*)", assembly, re.MULTILINE)
-    named += re.findall(r"\$([A-Za-z_]\w*)", assembly)
-    named += re.findall(r"([A-Za-z_]\w*)@(?:GOT|PLT)", assembly)
-    named += re.findall(r":\w+:([A-Za-z_]\w*)", assembly)
-    return set(named) - set(re.findall(r"^([A-Za-z_]\w*):", assembly, re.MULTILINE))
-
-
 @pytest.mark.parametrize("target", sorted(NAMED))
 @pytest.mark.parametrize("size", [8, 4])
 def test_no_library_is_called(target: str, size: int) -> None:
@@ -146,7 +156,7 @@ def test_no_library_is_called(target: str, size: int) -> None:
     for name in sorted(vecmath.FUNCTIONS):
         for lanes in {1, machine.lanes(size), 2 * machine.lanes(size)}:
             emit_loop(module, f"{name}_{lanes}", name, size, lanes)
-    assert not foreign(jit.assembly(str(module), machine))
+    assert not undefined(str(module), target)
 
 
 @pytest.mark.parametrize("target", sorted(NAMED))
@@ -157,7 +167,7 @@ def test_a_call_of_the_library_would_be_seen(target: str, lanes: int) -> None:
     b = Builder(module, "kernel", ty, [(ty, "x")])
     b.ret(b.intrinsic("exp", ty, b.params))
     b.finish()
-    assert foreign(jit.assembly(str(module), NAMED[target])) == {"expf"}
+    assert undefined(str(module), target) == {"expf"}
 
 
 def test_unknown_function() -> None:

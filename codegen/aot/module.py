@@ -1,0 +1,182 @@
+"""The module of an exported library: kernels, a C function for each, what they need at run time.
+
+What a module otherwise takes from the process (:meth:`Builder.external
+<gradc.codegen.llvm.Builder.external>`) is in it here: large constants as read-only data, the pool
+of threads as a loop, the allocator as that of C. Nothing is left undefined but BLAS, where it is to
+be linked, and ``malloc``, ``realloc`` and ``free``, in programs with loops whose trip count no one
+knows before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from gradc.codegen.aot import messages
+from gradc.codegen.aot.objects import exported
+from gradc.codegen.aot.routine import SLACK, Param, Routine
+from gradc.codegen.aot.wide import emit_wide
+from gradc.codegen.blas import GEMM
+from gradc.codegen.emit import emit_kernel, return_if
+from gradc.codegen.kernel import needs
+from gradc.codegen.llvm import Builder, Module, Val
+from gradc.codegen.scalars import memory_type
+from gradc.codegen.targets import Target
+
+_NULL = Val("null", "ptr")
+
+#: status: a pointer that must not be is null
+NULL_POINTER = 6
+
+
+def emit_library(name: str, routines: Sequence[Routine], target: Target) -> Module:
+    """The module of a library ``name``: its routines, and ``name_message``."""
+    module = Module(target)
+    module.attributes = target.attributes
+    module.linkage = "internal"
+    constants: dict[str, bytes] = {}
+    prints: set[str] = set()
+    texts: list[str] = []
+    for routine in routines:
+        prefix = f"{routine.name}_"
+        more, sites = needs(routine.program, prefix)
+        constants |= more
+        prints |= {site.name for site in sites}
+        emit_kernel(module, routine.program, f"{routine.name}_kernel", prefix)
+        _emit_routine(module, routine, len(texts))
+        texts += messages.of_nodes(routine.program)
+    messages.emit(module, f"{name}_message", texts)
+    emit_wide(module)
+    module.symbols = [_symbol(module, x, constants, prints) for x in module.externals]
+    return module
+
+
+def text_of(module: Module) -> str:
+    """The module as text that says for which machine it is."""
+    target = module.target
+    assert isinstance(target, Target)
+    return f'target triple = "{target.triple}"\n{module}'
+
+
+def undefined(module: Module) -> tuple[str, ...]:
+    """The symbols that a module leaves to a linker."""
+    return tuple(name for name in module.declarations if not name.startswith("llvm."))
+
+
+# -- functions -----------------------------------------------------------------------------------
+
+
+def _emit_routine(module: Module, routine: Routine, first: int) -> None:
+    """The C function. ``first`` is the number of the program's first node among the messages'."""
+    assert isinstance(module.target, Target)
+    params = [
+        (memory_type(p.type.dtype) if p.kind == "value" else "ptr", f"p{k}")
+        for k, p in enumerate(routine.params)
+    ]
+    linkage = exported(module.target)
+    b = Builder(module, routine.name, "i64", [*params, ("ptr", "workspace")], linkage=linkage)
+    *given, space = b.params
+    wanted = [v for v, p in zip(given, routine.params, strict=True) if _must_be(p)]
+    if routine.workspace:
+        wanted.append(space)
+    for pointer in wanted:
+        return_if(b, b.icmp("eq", pointer, _NULL), b.i64(NULL_POINTER))
+    if routine.workspace:
+        above = b.cast("ptrtoint", b.gep(space, "i8", b.i64(SLACK - 1)), "i64")
+        space = b.cast("inttoptr", b.and_(above, b.i64(-SLACK)), "ptr")
+    places = []
+    for value, p in zip(given, routine.params, strict=True):
+        if p.kind == "value":
+            place = b.alloca(value.ty, 1, align=8)
+            b.store(value, place, p.type.dtype.itemsize)
+            value = place
+        places.append(value)
+    tables = []
+    for some in (routine.args, routine.outs):
+        table = b.alloca("ptr", max(1, len(some)), align=8)
+        for k, (param, offset) in enumerate(some):
+            at = b.gep(places[param], "i8", b.i64(offset))
+            b.store(at, b.gep(table, "ptr", b.i64(k)), 8)
+        tables.append(table)
+    status = b.call("i64", f"{routine.name}_kernel", [*tables, space])
+    assert status is not None
+    return_if(b, b.icmp("ne", status, b.i64(0)), b.add(status, b.i64(first << 8)))
+    b.ret(b.i64(0))
+    b.finish()
+
+
+def _must_be(param: Param) -> bool:
+    """Whether a parameter is a pointer that is read or written through."""
+    return param.kind != "value" and param.type.nbytes > 0
+
+
+# -- what kernels take from outside --------------------------------------------------------------
+
+
+def _symbol(
+    module: Module, name: str, constants: Mapping[str, bytes], prints: set[str]
+) -> str:
+    """The symbol of what a kernel calls or reads outside itself, which is put into the module."""
+    if name in constants:
+        data = constants[name]
+        text = "".join(f"\\{byte:02X}" for byte in data)
+        module.constant(name, f"[{len(data)} x i8]", f'c"{text}"')
+        return name
+    if name in prints:
+        return _silence(module)
+    if name == "parallel":
+        _emit_parallel(module)
+        return "parallel"
+    if name in _ALLOCATOR:
+        return _emit_allocator(module, name)
+    assert name in GEMM.values(), name
+    module.declare(f"{name}_", "void", ["ptr"] * 13)
+    return f"{name}_"
+
+
+def _silence(module: Module) -> str:
+    """``i32 @no_print(ptr data)``: what is called in place of a print."""
+    if "no_print" not in module.functions:
+        b = Builder(module, "no_print", "i32", [("ptr", "data")])
+        b.ret(b.const(0, "i32"))
+        b.finish()
+    return "no_print"
+
+
+def _emit_parallel(module: Module) -> None:
+    """The ``parallel`` of :mod:`gradc.codegen.pool` without threads: chunk by chunk."""
+    names = ("function", "context", "chunks", "scratch", "bytes")
+    types = ("ptr", "ptr", "i64", "ptr", "i64")
+    b = Builder(module, "parallel", "i64", list(zip(types, names, strict=True)))
+    function, context, chunks, scratch, _ = b.params
+    with b.loop(b.i64(0), chunks, carried=[b.i64(-1)]) as loop:
+        status = b.call_pointer("i64", function, [context, scratch, loop.index])
+        assert status is not None
+        status = b.select(b.icmp("eq", status, b.i64(0)), b.i64(-1), status)
+        loop.next = [b.intrinsic("umin", "i64", [loop.carried[0], status])]
+    least = loop.results[0]
+    b.ret(b.select(b.icmp("eq", least, b.i64(-1)), b.i64(0), least))
+    b.finish()
+
+
+#: Python's allocator -> that of C, its parameters (``n`` for a size), its result
+_ALLOCATOR = {
+    "PyMem_RawMalloc": ("malloc", "n", "ptr"),
+    "PyMem_RawRealloc": ("realloc", "pn", "ptr"),
+    "PyMem_RawFree": ("free", "p", "void"),
+}
+
+
+def _emit_allocator(module: Module, name: str) -> str:
+    """A function of i64 sizes that calls C's, whose sizes are as wide as pointers; its name."""
+    assert isinstance(module.target, Target)
+    size = "i32" if module.target.triple.startswith("wasm32") else "i64"
+    function, kinds, result = _ALLOCATOR[name]
+    params = [("i64" if k == "n" else "ptr", f"p{i}") for i, k in enumerate(kinds)]
+    b = Builder(module, f"{function}_64", result, params)
+    given = [
+        b.cast("trunc", v, size) if v.ty == "i64" and size == "i32" else v for v in b.params
+    ]
+    module.declare(function, result, [v.ty for v in given])
+    b.ret(b.call(result, function, given))
+    b.finish()
+    return f"{function}_64"
