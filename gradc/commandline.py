@@ -44,12 +44,10 @@ def function_of(text: str) -> Compiled[..., Any]:
                 remedy=f"one of {', '.join(have)}" if have else "it has no functions at all",
             )
         found = getattr(found, part)
-    if isinstance(found, Compiled):
-        compiled: Compiled[..., Any] = found
-        return compiled
     if not callable(found):
         raise ArgumentError(f"{text} is {found!r}, no function")
-    return compile(found)
+    function: Compiled[..., Any] = found if isinstance(found, Compiled) else compile(found)
+    return function
 
 
 def _is_own(value: Any, module: ModuleType) -> bool:

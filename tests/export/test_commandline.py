@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("f64", ("f64",)),
         ("f64[784],f64[10]", ("f64[784]", "f64[10]")),
         ("f32[3, 4], 'i64[]',", ("f32[3, 4]", "i64[]")),
-        ('{"W": f64[3], "b": (f64, [bool[2]])}, 3', ({"W": "f64[3]", "b": ("f64", ["bool[2]"])}, 3)),
+        ('{"W": f64[3], "b": (f64, [u8[]])}, 3', ({"W": "f64[3]", "b": ("f64", ["u8[]"])}, 3)),
     ],
 )
 def test_types(text: str, types: Any) -> None:
