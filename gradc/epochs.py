@@ -146,10 +146,9 @@ def training(plan: Plan, types: StepTypes, names: Names, step: Step, rest: Step 
     data = [builder.input(n, t) for n, t in zip(labels, plan.data_types(types.data), strict=False)]
     seed, epoch, batch, steps = (builder.input(n, t) for n, t in NUMBERS.items())
     guarded = plan.on_nonfinite == "raise"
-    carries = {
-        **dict(zip(what.names, own, strict=True)),
-        "batch": batch, "ended": ops.const(builder, 0), "loss": ops.const(builder, 0.0),
-    }
+    places = {"batch": batch, "ended": ops.const(builder, 0)} if plan.steps > 1 else {}
+    loss = ops.const(builder, 0.0)
+    carries = {**dict(zip(what.names, own, strict=True)), **places, "loss": loss}
     captures = [*data, seed, epoch, *([steps] if guarded else [])]
     body = _Body(plan, what, step, rest, carries, captures).graph()
     values = list(carries.values())
@@ -197,10 +196,13 @@ class _Body:
         self.step = step
         self.rest = rest
         self.builder = Builder("step")
-        self.builder.input("i", _COUNT)
+        i = self.builder.input("i", _COUNT)
         given = _inputs(self.builder, list(carries), list(carries.values()))
         self.own = given[: what.own]
         self.given = dict(zip(list(carries)[what.own :], given[what.own :], strict=True))
+        # Where an epoch is a step, the step's number says it all.
+        self.batch = self.given.get("batch", self._const(0))
+        self.ended = self.given.get("ended", i)
         names = _names(captures)
         found = _inputs(self.builder, names, captures)
         self.seed, self.epoch = (found[names.index(n)] for n in ("seed", "epoch"))
@@ -212,8 +214,7 @@ class _Body:
     def graph(self) -> Graph:
         """The region: from what is carried to what is carried."""
         plan, given = self.plan, self.given
-        batch, ended = given["batch"], given["ended"]
-        first = ops.eq(batch, self._const(0))
+        first = ops.eq(self.batch, self._const(0))
         after: dict[str, Value] = {}
         if plan.shuffled:
             after["order"] = self._order(first)
@@ -224,11 +225,12 @@ class _Body:
             assert done is not None
             missed = ops.convert(ops.logical_not(done), dtype=I64)
             after["skipped"] = ops.add(given["skipped"], missed)
-        after["losses"] = ops.scatter_set(given["losses"], mean, ended)
-        following = ops.add(batch, self._const(1))
-        over = ops.eq(following, self._const(plan.steps))
-        after["batch"] = ops.where(over, self._const(0), following)
-        after["ended"] = ops.add(ended, ops.convert(over, dtype=I64))
+        after["losses"] = ops.scatter_set(given["losses"], mean, self.ended)
+        if plan.steps > 1:
+            following = ops.add(self.batch, self._const(1))
+            over = ops.eq(following, self._const(plan.steps))
+            after["batch"] = ops.where(over, self._const(0), following)
+            after["ended"] = ops.add(self.ended, ops.convert(over, dtype=I64))
         after["loss"] = loss
         return self.builder.build([*own, *(after[name] for name in given)])
 
@@ -257,12 +259,12 @@ class _Body:
         return ops.div(total, weight)
 
     def _is_last(self) -> Value:
-        return ops.eq(self.given["batch"], self._const(self.plan.full))
+        return ops.eq(self.batch, self._const(self.plan.full))
 
     def _order(self, first: Value) -> Value:
         """The order of the epoch, made anew at its first step."""
         order = self.given["order"]
-        epoch = ops.convert(ops.add(self.epoch, self.given["ended"]), dtype=_U64)
+        epoch = ops.convert(ops.add(self.epoch, self.ended), dtype=_U64)
         words = [ops.reshape(word, shape=(1,)) for word in (self.seed, epoch)]
         operands = [order, ops.concat(*words, axis=0)]
         branches = []
@@ -278,7 +280,7 @@ class _Body:
 
     def _stepped(self, order: list[Value]) -> tuple[list[Value], Value, Value | None]:
         """Parameters and state after the step, its loss, and whether it was done."""
-        plan, k = self.plan, self.given["batch"]
+        plan, k = self.plan, self.batch
         if self.rest is None:
             batch = self._batch(self.builder, k, order, self.data, plan.batch)
             out = self.builder.splice(self.step.adjoint, [*self.own, *batch])
