@@ -79,13 +79,14 @@ class Addressed:
         """
         nbytes, _, call = self._loaded
         work = aligned(nbytes)
+        at = work.ctypes.data
         arguments, results = (
             (ctypes.c_void_p * max(1, len(row)))(*(a.ctypes.data for a in row))
             for row in (inputs, outputs)
         )
 
         def run(keep: object = (inputs, outputs, work, self._loaded)) -> int:
-            return int(call(arguments, results, work.ctypes.data))
+            return int(call(arguments, results, at))
 
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,13 +32,14 @@ class Steps:
     """Steps in a memory, on arrays of data: ``(epoch, batch, steps)`` -> what was done.
 
     That is how many steps were run, and the loss of the last one. ``busy`` is whether the memory is
-    that of a step half-way.
+    that of a step half-way, and ``began`` when that began (``time.monotonic``).
     """
 
     def __init__(self, run: Callable[[int, int, int], None]) -> None:
         self._run = run
         self.ran = np.zeros((), np.int64)
         self.loss = np.zeros(())
+        self.began = 0.0
 
     @property
     def busy(self) -> bool:
@@ -46,6 +48,7 @@ class Steps:
 
     def __call__(self, epoch: int, batch: int, steps: int) -> tuple[int, float]:
         """Take steps, from a place in the epochs on."""
+        self.began = time.monotonic()
         self.ran[()] = -1
         self._run(epoch, batch, steps)
         return int(self.ran), float(self.loss)

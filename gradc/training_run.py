@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from gradc.epochs import LOSSES
 from gradc.errors import NonFiniteError
 from gradc.nonfinite import culprit, is_finite, shown
-from gradc.training_loop import Loop, Steps
+from gradc.training_loop import Loop
 from gradc.training_memory import Memory
 
 Array = np.ndarray[Any, Any]
@@ -45,6 +46,9 @@ class Run:
         self.loss = float("nan")  # of the last step
         self._steps = loop.steps(memory, data, seed)
         self._turn = max(1, 1_000_000 // loop.work)
+        self._per_epoch = loop.plan.steps
+        self._guarded = loop.plan.on_nonfinite == "raise"
+        self._waiting: list[Callable[[], None]] | None = None  # interrupts, in the middle of steps
         self._kept = (0, memory.state.copy())
         self._kept_at = time.monotonic()
         self._interval = KEEP
@@ -52,7 +56,7 @@ class Run:
     @property
     def epoch(self) -> int:
         """Epochs that are done."""
-        return self.step // self.plan.steps
+        return self.step // self._per_epoch
 
     def all_losses(self) -> Array:
         """The mean loss of each epoch that is done."""
@@ -76,7 +80,7 @@ class Run:
         """Go back to the last copy of the state."""
         step, state = self._kept
         self.memory.state[...] = state
-        self.losses = [self.all_losses()[: step // self.plan.steps]]
+        self.losses = [self.all_losses()[: step // self._per_epoch]]
         self._place(step)
 
     def _keep(self) -> None:
@@ -95,28 +99,55 @@ class Run:
         Raises what a step raises, NonFiniteError where it is to, and KeyboardInterrupt. The state
         is then that of a step before.
         """
-        room = (self.epoch + LOSSES) * self.plan.steps - self.step
+        room = (self.epoch + LOSSES) * self._per_epoch - self.step
         wanted = min(self._turn, limit - self.step, room)
         self._keep()
         began = time.perf_counter()
-        with _interrupts_after(self._steps):
-            try:
-                self._take(wanted)
-            except BaseException:
-                self._return()
-                raise
-        seconds = time.perf_counter() - began
-        if self.plan.on_nonfinite == "raise" and not np.isfinite(self.loss):
+        waiting: list[Callable[[], None]] = []
+        self._waiting = waiting
+        try:
+            self._take(wanted)
+        except BaseException:
+            self._return()
+            raise
+        finally:
+            self._waiting = None
+        for handle in waiting:
+            handle()
+        if self._guarded and not math.isfinite(self.loss):
             raise self._diagnosis()
+        seconds = time.perf_counter() - began
         self._turn = max(1, min(64 * wanted, int(wanted * TURN / max(seconds, 1e-9))))
 
     def _take(self, wanted: int) -> None:
-        epoch, batch = divmod(self.step, self.plan.steps)
+        epoch, batch = divmod(self.step, self._per_epoch)
         ran, self.loss = self._steps(epoch, batch, wanted)
-        ended = (self.step + ran) // self.plan.steps - epoch
+        ended = (self.step + ran) // self._per_epoch - epoch
         if ended:
             self.losses.append(self.memory.arrays["losses"][:ended].copy())
         self.step += ran
+
+    @contextmanager
+    def interrupts_wait(self) -> Iterator[None]:
+        """Have SIGINT wait for the end of the steps under way, unless they take long."""
+        handler = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if not main or not callable(handler):
+            yield
+            return
+
+        def later(number: int, frame: Any) -> None:
+            late = self._steps.busy and time.monotonic() - self._steps.began > LATE
+            if self._waiting is None or late:
+                handler(number, frame)
+            else:
+                self._waiting.append(lambda: handler(number, frame))
+
+        signal.signal(signal.SIGINT, later)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     # -- what is not finite --------------------------------------------------------------------
 
@@ -168,27 +199,3 @@ class Run:
             self._take(min(step - self.step, LOSSES))
             if self.step == before:
                 break
-
-
-@contextmanager
-def _interrupts_after(steps: Steps) -> Iterator[None]:
-    """Have SIGINT wait for the end of the block, unless the steps in it take long."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    began, came = time.monotonic(), []
-
-    def later(number: int, frame: Any) -> None:
-        if steps.busy and time.monotonic() - began > LATE:
-            handler(number, frame)
-        came.append((number, frame))
-
-    signal.signal(signal.SIGINT, later)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    for number, frame in came:
-        handler(number, frame)
-

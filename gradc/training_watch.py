@@ -120,7 +120,7 @@ class Watch:
             Progress(self.label, run.step, last, steps) if self.options.progress else nullcontext()
         )
         try:
-            with shown as progress:
+            with shown as progress, run.interrupts_wait():
                 while run.step < last and not self.stopped:
                     run.go(self._next(last))
                     self._after_a_turn()
