@@ -7,6 +7,8 @@ from typing import Any
 
 from gradc.errors import ArgumentError, NotDifferentiableError, NotScalarError, OutputError
 from gradc.ir import autodiff
+from gradc.ir.graph import Graph
+from gradc.ir.region_forward import NoTangent
 from gradc.leaves import children, describe
 from gradc.lowering import Function, LeafTypes, Lowered, derivative
 from gradc.signature import Argnums, Parameters, as_tuple
@@ -224,11 +226,22 @@ class Forward(_Directional):
         moves = [tangent_of[leaf] for leaf, _ in wrt]
         return derivative(
             inner,
-            lambda graph: autodiff.jvp(graph, inputs),
+            lambda graph: _forward(graph, inputs),
             ("jvp", inputs),
             result,
             (*inner.inputs, *moves),
         )
+
+
+def _forward(graph: Graph, inputs: Sequence[int]) -> Graph:
+    """The graph with its tangents. Raises NotDifferentiableError where one is not known."""
+    try:
+        return autodiff.jvp(graph, inputs)
+    except NoTangent as error:
+        raise NotDifferentiableError(
+            str(error), where=error.locs[-1] if error.locs else None,
+            types=[str(graph.nodes[i].type) for i in graph.inputs],
+            remedy="give it a custom_jvp, which serves both, or use gradc.vjp") from None
 
 
 class Reverse(_Directional):

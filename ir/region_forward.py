@@ -5,10 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gradc.ir import ops
-from gradc.ir.graph import Builder, Graph, Node, Value
+from gradc.ir.graph import Builder, Graph, Loc, Node, Value
 from gradc.ir.regions import activity, chosen, extract, loop_activity
 from gradc.ir.tapes import zeros_like
 from gradc.ir.types import UNKNOWN
+
+
+class NoTangent(TypeError):
+    """Forward mode met a call that only has a reverse derivative: its name, its lines."""
+
+    def __init__(self, name: str, locs: tuple[Loc, ...]) -> None:
+        self.locs = locs
+        super().__init__(
+            f"{name} has a custom_vjp, a reverse derivative only: forward mode does not know its "
+            "tangent")
+
 
 #: each result of control flow and its tangent, None for zero
 Pushed = list[tuple[Value, "Value | None"]]
@@ -125,9 +136,7 @@ def _push_call(
 ) -> Pushed:
     attrs, builder, count = node.attrs, operands[0].builder, len(node.type.items)
     if attrs["rule"] == "custom_vjp":
-        raise TypeError(
-            "a function with a custom_vjp has a reverse derivative only: forward mode does not "
-            "know its tangent; give it a custom_jvp, which serves both")
+        raise NoTangent(attrs["body"].name, node.locs)
     if attrs["rule"] == "custom_jvp":
         given = [
             zeros_like(x) if t is None else t

@@ -10,8 +10,9 @@ from typing import Any
 from gradc.cells import Cell
 from gradc.context import current
 from gradc.control.aliases import is_doubtful, lend, retire
+from gradc.control.arguments import check_function, kind_of, known_int, known_truth, shown
 from gradc.control.carries import described, is_number, line_of
-from gradc.control.loops import known_int, truth_of
+from gradc.control.loops import truth_of
 from gradc.control.regions import Ends, Region, close, is_scalar, output, whole, written_back
 from gradc.control.state import same_static, structure_of
 from gradc.control.undefined import Missing, Undefined, bare, blank, in_line, missing
@@ -38,12 +39,14 @@ def cond(pred: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any],
     >>> g(-3.0)
     3.0
 
-    Raises BranchError where structures, shapes or dtypes differ.
+    Raises BranchError where structures, shapes or dtypes differ; ArgumentError for a ``pred`` that
+    is no truth, and for what is no function of the operands.
     """
     for function in (true_fun, false_fun):
-        _check_callable(function)
+        _check_branch(function, operands)
     if not isinstance(pred, Tracer) or pred.is_constant:
-        return _called(true_fun if pred else false_fun, operands)
+        holds = known_truth(pred, "the condition of gradc.cond")
+        return _called(true_fun if holds else false_fun, operands)
     index = convert(fresh(truth_of(pred)), I64)
     return _results(index, [false_fun, true_fun], operands, ["else", "then"])
 
@@ -55,14 +58,17 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     >>> gradc.switch(5, [lambda x: x, lambda x: 2 * x], 3.0)
     6.0
 
-    Raises BranchError as :func:`cond` does; ArgumentError where there is no branch.
+    Raises BranchError and ArgumentError as :func:`cond` does; ArgumentError where there is no
+    branch, and for an index that is no integer.
     """
+    if not isinstance(branches, Sequence) or not branches:
+        raise ArgumentError(
+            f"gradc.switch needs a sequence of branches, at least one, not {shown(branches)}",
+            types=[kind_of(branches)], remedy="pass a list of functions")
     functions = list(branches)
-    if not functions:
-        raise ArgumentError("gradc.switch needs a branch", remedy="pass a list of functions")
     for function in functions:
-        _check_callable(function)
-    known = known_int(index)
+        _check_branch(function, operands)
+    known = known_int(index, "the index of gradc.switch")
     if known is not None:
         return _called(functions[min(max(known, 0), len(functions) - 1)], operands)
     if len(functions) == 1:
@@ -71,10 +77,12 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     return _results(convert(index, I64), functions, operands, names)
 
 
-def _check_callable(function: Any) -> None:
+def _check_branch(function: Any, operands: Sequence[Any]) -> None:
+    """Raise ArgumentError for what is no function of the operands."""
     if not callable(function):
-        raise ArgumentError(f"a branch is a function, not {function!r}",
-                            remedy="wrap it: lambda: value")
+        raise ArgumentError(f"a branch is a function, not {shown(function)}",
+                            types=[kind_of(function)], remedy="wrap it: lambda: value")
+    check_function(function, "a branch", [f"operand{k}" for k in range(len(operands))])
 
 
 def _results(

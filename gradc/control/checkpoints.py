@@ -8,8 +8,10 @@ from typing import Any
 
 from gradc.context import current
 from gradc.control.aliases import lend
+from gradc.control.arguments import kind_of, shown
 from gradc.control.carries import is_number
 from gradc.control.regions import Region, close, here, is_scalar, whole, written_back
+from gradc.errors import ArgumentError
 from gradc.ir import ops
 from gradc.numpy_api.values import as_tracer
 from gradc.syntax.convert import rewritten
@@ -26,7 +28,12 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     >>> layer = gradc.checkpoint(lambda w, x: np.tanh(w * x))
     >>> float(gradc.grad(lambda w: layer(w, layer(w, 1.0)))(0.0))
     0.0
+
+    Raises ArgumentError for what is no function.
     """
+    if not callable(f):
+        raise ArgumentError(f"gradc.checkpoint takes a function, not {shown(f)}",
+                            types=[kind_of(f)], remedy="gradc.checkpoint(f)(x)")
 
     @functools.wraps(f)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from gradc.context import current
-from gradc.control.carries import described, is_number
+from gradc.control.arguments import check_function, kind_of, shown
+from gradc.control.carries import is_number
 from gradc.control.regions import Closed, Region, captured, graph_of, here, is_scalar
+from gradc.control.results import Results, fitted, spread
 from gradc.control.state import structure_of
-from gradc.errors import ArgumentError, NotDifferentiableError
+from gradc.errors import ArgumentError, NotDifferentiableError, OptionError
 from gradc.ir import ops
 from gradc.ir.graph import Value
-from gradc.ir.types import TensorType
-from gradc.leaves import children
-from gradc.numpy_api.values import as_tracer, is_traced, shape_of, to_value
+from gradc.numpy_api.values import as_tracer, is_traced, shape_of
 from gradc.syntax.convert import rewritten
-from gradc.tracer import Tracer, constant, fresh
-from gradc.tree import TreeDef, flatten, paths, unflatten
+from gradc.tracer import Tracer, constant
+from gradc.tree import flatten, paths, unflatten
 
 #: how deep a rule may call the function that it is of and still find the rule there: the orders of
 #: derivatives that are the rule's own
@@ -36,6 +36,9 @@ class _Custom:
     def __init__(
         self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = ()
     ) -> None:
+        if not callable(fun):
+            raise ArgumentError(f"a function is given a derivative, not {shown(fun)}",
+                                types=[kind_of(fun)], remedy="decorate a function")
         functools.update_wrapper(self, fun)
         self.fun = fun
         self.nondiff_argnums = tuple(nondiff_argnums)
@@ -55,7 +58,13 @@ class _Custom:
             return self.fun(*args, **kwargs)
         if getattr(self._active, "depth", 0) >= _ORDERS:
             return rewritten(self.fun)(*args, **kwargs)
-        bound = inspect.signature(self.fun).bind(*args, **kwargs)
+        signature = inspect.signature(self.fun)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self.name} was called with other arguments: {error}",
+                                types=[f"{self.name}{signature}"],
+                                remedy="call it with what it takes") from None
         bound.apply_defaults()
         if bound.kwargs:
             raise ArgumentError(
@@ -66,6 +75,12 @@ class _Custom:
 
     def _call(self, call: _Call) -> Any:
         raise NotImplementedError
+
+    def _check_rule(self, rule: Any, what: str, takes: Sequence[str] | None = None) -> None:
+        """Raise ArgumentError for a rule that is no function, or not of these arguments."""
+        if takes is not None or not callable(rule):
+            given = takes or [*inspect.signature(self.fun).parameters]
+            check_function(rule, what, given)
 
     @contextmanager
     def rule(self) -> Iterator[None]:
@@ -103,15 +118,22 @@ class custom_vjp(_Custom):  # noqa: N801  (JAX's name; it decorates functions)
 
     def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
         """Give the function its reverse derivative."""
+        for rule, what in ((fwd, "forward"), (bwd, "backward")):
+            self._check_rule(rule, f"the {what} rule of {self.name}")
         self.fwd, self.bwd = fwd, bwd
 
     def _call(self, call: _Call) -> Any:
         if self.fwd is None or self.bwd is None:
             raise ArgumentError(f"{self.name} has no derivative yet",
                                 remedy=f"{self.name}.defvjp(fwd, bwd)")
+        nondiff = [f"arg{k}" for k in range(len(call.nondiff))]
+        arguments = [f"arg{k}" for k in range(len(call.args))]
+        self._check_rule(self.fwd, f"the forward rule of {self.name}", arguments)
+        self._check_rule(
+            self.bwd, f"the backward rule of {self.name}", [*nondiff, "residuals", "cotangent"])
         body = Closed(self.name)
         with body.active():
-            results = _Results(self.name, rewritten(self.fun)(*call.inputs(body)))
+            results = Results(self.name, rewritten(self.fun)(*call.inputs(body)))
         forward = Closed(f"{self.name}_fwd")
         with forward.active(), self.rule():
             pair = rewritten(self.fwd)(*call.inputs(forward))
@@ -178,6 +200,7 @@ class custom_jvp(_Custom):  # noqa: N801  (JAX's name; it decorates functions)
 
     def defjvp(self, jvp: Callable[..., Any]) -> Callable[..., Any]:
         """Give the function its forward derivative; returns the rule, so that it decorates."""
+        self._check_rule(jvp, f"the rule of {self.name}")
         self.jvp = jvp
         return jvp
 
@@ -202,9 +225,12 @@ class custom_jvp(_Custom):  # noqa: N801  (JAX's name; it decorates functions)
         if self.jvp is None:
             raise ArgumentError(f"{self.name} has no derivative yet",
                                 remedy=f"{self.name}.defjvp(rule)")
+        nondiff = [f"arg{k}" for k in range(len(call.nondiff))]
+        self._check_rule(
+            self.jvp, f"the rule of {self.name}", [*nondiff, "primals", "tangents"])
         body = Closed(self.name)
         with body.active():
-            results = _Results(self.name, rewritten(self.fun)(*call.inputs(body)))
+            results = Results(self.name, rewritten(self.fun)(*call.inputs(body)))
         region = Closed(f"{self.name}_jvp")
         with region.active(), self.rule():
             args = call.inputs(region)
@@ -231,6 +257,10 @@ class _Call:
     def __init__(self, of: _Custom, args: Sequence[Any]) -> None:
         self.of = of
         self.args = tuple(args)
+        for k in of.nondiff_argnums:
+            if not -len(args) <= k < len(args):
+                raise OptionError(f"nondiff_argnums names argument {k} of {of.name}, which has "
+                                  f"{len(args)}", remedy="the positions of arguments, from 0")
         chosen = {k % len(args) for k in of.nondiff_argnums} if args else set()
         self.places = [k for k in range(len(args)) if k not in chosen]
         self.nondiff = [args[k] for k in range(len(args)) if k in chosen]
@@ -292,13 +322,13 @@ class _Call:
                 types=[structure_of(flatten(given)[1])], remedy="return a tuple; None for none")
         found = [
             leaf for tree, value in zip(self.trees, given, strict=True)
-            for leaf in _spread(tree, value, what)
+            for leaf in spread(tree, value, what)
         ]
         out = []
         for k in self.moving:
             type_ = self.leaves[k].type
             if type_.differentiable:
-                out.append(_fitted(found[k], type_, f"{what}: the cotangent of `{self.names[k]}`"))
+                out.append(fitted(found[k], type_, f"{what}: the cotangent of `{self.names[k]}`"))
         return out
 
     def refuse_floats(self, captures: Sequence[Value]) -> None:
@@ -312,83 +342,3 @@ class _Call:
                     f"around it, {name}: there is no rule for its derivative in that",
                     types=[str(value.type)], remedy=f"pass it to {self.of.name} as an argument",
                 )
-
-
-class _Results:
-    """What a function returned while it was traced, and how what the rule returns fits it."""
-
-    def __init__(self, name: str, value: Any) -> None:
-        self.name = name
-        self.leaves, self.tree = flatten(value)
-        self.names = paths(self.tree, "value")
-        self.moving = [k for k, leaf in enumerate(self.leaves) if is_number(leaf)]
-        tracers = [as_tracer(self.leaves[k]) for k in self.moving]
-        self.types = [t.type for t in tracers]
-        self.values = [t.value for t in tracers]
-        self.scalars = [t.is_scalar for t in tracers]
-
-    def matched(self, value: Any, what: str) -> list[Value]:
-        """The values of another result of this structure. Raises ArgumentError."""
-        leaves, tree = flatten(value)
-        if tree != self.tree:
-            raise ArgumentError(
-                f"{what} {structure_of(tree)} where {self.name} returns {structure_of(self.tree)}",
-                remedy="return the function's own value first")
-        pairs = zip(self.moving, self.types, strict=True)
-        return [_fitted(leaves[k], type_, f"{what} `{self.names[k]}`") for k, type_ in pairs]
-
-    def cotangents(self, region: Region) -> Any:
-        """Inputs for the cotangents of floating results; None for the others."""
-        leaves: list[Any] = [None] * len(self.leaves)
-        for k, type_, scalar in zip(self.moving, self.types, self.scalars, strict=True):
-            if type_.differentiable:
-                strong = type_._replace(weak=False)
-                leaves[k] = region.input(f"ct_{self.names[k]}", strong, scalar=scalar)
-        return unflatten(self.tree, leaves)
-
-    def tangents(self, given: Any) -> list[Value]:
-        """The tangents of floating results that a rule gave."""
-        what = f"the rule of {self.name}"
-        found = _spread(self.tree, given, what)
-        return [
-            _fitted(found[k], type_, f"{what}: the tangent of `{self.names[k]}`")
-            for k, type_ in zip(self.moving, self.types, strict=True) if type_.differentiable
-        ]
-
-    def rebuilt(self, results: Sequence[Value]) -> Any:
-        """The result with these values."""
-        leaves = list(self.leaves)
-        rows = zip(self.moving, self.types, self.scalars, results, strict=True)
-        for k, type_, scalar, value in rows:
-            leaves[k] = fresh(value, weak=type_.weak, is_scalar=scalar)
-        return unflatten(self.tree, leaves)
-
-
-def _spread(tree: TreeDef, value: Any, what: str) -> list[Any]:
-    """The leaves of a pytree of this structure, in which None may stand for any part."""
-    if value is None:
-        return [None] * tree.num_leaves
-    if tree.kind is None:
-        return [value]
-    _, other = flatten(value)
-    if (tree.kind, tree.keys, len(tree.children)) != (other.kind, other.keys, len(other.children)):
-        raise ArgumentError(
-            f"{what} gives {structure_of(other)} for {structure_of(tree)}",
-            remedy="give it the structure of what it belongs to, or None")
-    pairs = zip(tree.children, children(value), strict=True)
-    return [leaf for child, part in pairs for leaf in _spread(child, part, what)]
-
-
-def _fitted(leaf: Any, type_: TensorType, what: str) -> Value:
-    """A leaf as a value of a type; None is zero. Raises ArgumentError for another shape."""
-    if leaf is None:
-        return to_value(np.zeros(type_.shape, type_.dtype), type_.dtype)
-    if not is_number(leaf):
-        raise ArgumentError(f"{what} is {leaf!r}, no number or array", remedy="return an array")
-    given = as_tracer(leaf)
-    if given.shape != type_.shape:
-        raise ArgumentError(
-            f"{what} has the shape {given.shape}, not {type_.shape}",
-            types=[described(given.type), described(type_)], remedy="sum it, or broadcast it",
-        )
-    return to_value(given, type_.dtype)

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from gradc.context import current
-from gradc.control.loops import Loop, known_int, trips_of
+from gradc.control.arguments import check_function, count_of, known_int, known_truth
+from gradc.control.loops import Loop, trips_of
 from gradc.control.state import State
-from gradc.errors import ArgumentError
+from gradc.errors import TripsError
 from gradc.ir.graph import Value
 from gradc.ir.types import UNKNOWN
 from gradc.syntax.convert import rewritten
@@ -37,11 +38,13 @@ def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> A
     >>> float(f(2.0))
     8.0
 
-    Raises CarryError where the state changes its structure, a type or a shape.
+    Raises CarryError where the state changes its structure, a type or a shape; ArgumentError for
+    bounds that are no integers, or no function of these arguments.
     """
+    check_function(body, "the body of gradc.fori_loop", ("i", "state"))
     if current() is None:
         state = own(init)
-        for k in builtins.range(int(lo), int(hi)):
+        for k in builtins.range(*(_known(x) for x in (lo, hi))):
             state = body(k, state)
         return state
     state, body = State("state", init), rewritten(body)
@@ -54,6 +57,12 @@ def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> A
     loop = Loop(state.carries(), state.initial, step, **counted_by(trips))
     last, _ = loop.run()
     return state.filled(last)
+
+
+def _known(bound: Any) -> int:
+    known = known_int(bound)
+    assert known is not None, "a traced value outside a trace"
+    return known
 
 
 def counted_by(trips: Value | int) -> dict[str, Any]:
@@ -69,7 +78,7 @@ def while_loop(
 ) -> Any:
     """``while cond(state): state = body(state)``, beginning with ``init``; the last state.
 
-    max_trips: a bound that the loop must not exceed (RuntimeError when it does), which is what
+    max_trips: a bound that the loop must not exceed (TripsError when it does), which is what
     reverse mode needs memory for; without it the memory grows as the loop runs.
 
     >>> import gradc
@@ -80,11 +89,14 @@ def while_loop(
     Raises CarryError where the state changes its structure, a type or a shape.
     """
     limit = UNKNOWN if max_trips is None else count_of(max_trips, "max_trips")
+    check_function(cond, "the condition of gradc.while_loop", ("state",))
+    check_function(body, "the body of gradc.while_loop", ("state",))
     if current() is None:
         state, count = own(init), 0
-        while cond(state):
+        while known_truth(cond(state), "the condition of a while loop"):
             if 0 <= limit <= count:
-                raise RuntimeError(f"a while loop ran more than {limit} times")
+                raise TripsError(f"a while loop ran more than {limit} times",
+                                 remedy="a larger max_trips")
             state, count = body(state), count + 1
         return state
     state, cond, body = State("state", init), rewritten(cond), rewritten(body)
@@ -97,15 +109,6 @@ def while_loop(
 
     last, _ = Loop(state.carries(), state.initial, step, test=test, limit=limit).run()
     return state.filled(last)
-
-
-def count_of(number: Any, name: str) -> int:
-    """A count that is known while tracing. Raises ArgumentError."""
-    count = known_int(number)
-    if count is None or count < 0:
-        raise ArgumentError(f"{name} is {number!r}, which is no count known while tracing",
-                            remedy=f"pass {name} as a static int, at least 0")
-    return count
 
 
 def own(value: Any) -> Any:

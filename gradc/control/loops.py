@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+import builtins
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from gradc.cells import Cell
+from gradc.control.arguments import known_int
 from gradc.control.carries import Carry, unified
 from gradc.control.regions import (
     Ends,
@@ -21,7 +22,7 @@ from gradc.control.regions import (
     whole,
     written_back,
 )
-from gradc.errors import CarryError, LoopError
+from gradc.errors import CarryError, LoopError, OptionError
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, UNKNOWN, TensorType
@@ -180,20 +181,18 @@ def truth_of(truth: Any) -> Value:
 
 
 def trips_of(lo: Any, hi: Any, step: Any = 1) -> Value | int:
-    """How often ``range(lo, hi, step)`` iterates: a traced int64, or an int where it is known."""
+    """How often ``range(lo, hi, step)`` iterates: a traced int64, or an int where it is known.
+
+    Raises ArgumentError for what is no integer, OptionError for one that is too large.
+    """
     bounds = [known_int(x) for x in (lo, hi, step)]
     known = [b for b in bounds if b is not None]
     if len(known) == len(bounds):
-        return len(range(*known))
+        trips = builtins.range(*known)
+        try:
+            return len(trips)
+        except OverflowError:
+            raise OptionError(f"a loop over {trips}, of which no 64 bits hold the trip count",
+                              types=["int"], remedy="fewer iterations") from None
     distance = hi - lo if bounds[2] == 1 else -((lo - hi) // step)
     return to_value(np.maximum(distance, 0), I64)
-
-
-def known_int(x: Any) -> int | None:
-    """An integer that is known while tracing; None for one that is traced."""
-    if isinstance(x, Tracer) and not x.is_constant:
-        if x.shape or x.dtype.kind not in "iu":
-            raise LoopError("the bound of a loop is no integer", types=[describe(x)],
-                            remedy="convert it first: n.astype(int)")
-        return None
-    return operator.index(x)

@@ -7,8 +7,9 @@ import operator
 from collections.abc import Iterator
 from typing import Any
 
+from gradc.control.arguments import known_int
 from gradc.control.loops import trips_of
-from gradc.errors import LoopError
+from gradc.errors import ArgumentError, LoopError, OptionError
 from gradc.ir.graph import Value
 from gradc.numpy_api.values import as_tracer, is_traced
 from gradc.tracer import describe, fresh
@@ -20,6 +21,8 @@ class Range:
     A ``for`` over it in a compiled function is one loop of the native code, however short; its
     bounds may be traced. Anywhere else it is the range of Python.
 
+    Raises ArgumentError for bounds that are no integers, OptionError for a step of zero.
+
     >>> import gradc
     >>> list(gradc.range(2, 8, 3))
     [2, 5]
@@ -29,15 +32,16 @@ class Range:
 
     def __init__(self, *bounds: Any) -> None:
         if not 1 <= len(bounds) <= 3:
-            raise TypeError(f"range expected 1 to 3 arguments, got {len(bounds)}")
+            raise ArgumentError(f"gradc.range takes 1 to 3 arguments, not {len(bounds)}",
+                                remedy="gradc.range(stop), gradc.range(start, stop, step)")
         start, stop = (0, bounds[0]) if len(bounds) == 1 else bounds[:2]
         self.start, self.stop = start, stop
         self.step = bounds[2] if len(bounds) == 3 else 1
         for bound in (start, stop, self.step):
-            if not is_traced(bound):
-                operator.index(bound)
+            known_int(bound, "a bound of gradc.range")
         if not is_traced(self.step) and self.step == 0:
-            raise ValueError("range() arg 3 must not be zero")
+            raise OptionError("the step of gradc.range is zero",
+                              remedy="1, or -1 to count down")
 
     @property
     def trips(self) -> Any:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gradc.context import current
+from gradc.control.arguments import check_function, count_of, kind_of, shown
 from gradc.control.carries import is_number, refuse_dtype
 from gradc.control.checkpoints import checkpointed
-from gradc.control.functional import count_of, own
+from gradc.control.functional import own
 from gradc.control.loops import Loop
-from gradc.control.segments import Checkpoint, segments_of
+from gradc.control.segments import Checkpoint, check_checkpoint, segments_of
 from gradc.control.state import State
 from gradc.errors import ArgumentError, ShapeError
 from gradc.numpy_api.values import as_tracer
@@ -50,15 +51,21 @@ def scan(
     (6.0, array([0., 2., 9.]))
 
     Raises CarryError where the carry changes its structure, a type or a shape; ShapeError for
-    xs of different lengths; OptionError for a checkpoint that cannot be.
+    xs of different lengths; OptionError for a checkpoint that cannot be, or counts that are too
+    small; ArgumentError for what is no such function, or no count.
     """
+    check_function(f, "the function of gradc.scan", ("carry", "x"))
     leaves, tree = flatten(xs)
     for name, leaf in zip(paths(tree, "xs"), leaves, strict=True):
         if not is_number(leaf):
             raise refuse_dtype(name, leaf)
     count = _length(leaves, paths(tree, "xs"), length)
-    turns = count_of(unroll if unroll is not True else max(count, 1), "unroll") or 1
+    turns = count_of(unroll if unroll is not True else max(count, 1), "unroll", 1)
+    if not isinstance(reverse, (bool, np.bool_)):
+        raise ArgumentError(f"reverse is {shown(reverse)}, neither True nor False",
+                            types=[kind_of(reverse)], remedy="reverse=True")
     if current() is None:
+        check_checkpoint(checkpoint)
         return _scan_in_python(f, own(init), leaves, tree, count, reverse)
     rows = [as_tracer(x) for x in leaves]
     one = _Scan(rewritten(f), init, tree, reverse)
@@ -77,14 +84,9 @@ class _Scan:
 
     def one(self, moving: list[Any], slices: list[Any]) -> tuple[list[Any], list[Any]]:
         """One iteration: the carried leaves and the leaves of y after it."""
-        result = self.f(self.state.filled(moving), unflatten(self.xs_tree, slices))
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise ArgumentError("the function of a scan returns (carry, y)",
-                                remedy="return carry, None if there is no y")
+        result = paired(self.f(self.state.filled(moving), unflatten(self.xs_tree, slices)))
         ys, self.ys_tree = flatten(result[1])
-        for name, y in zip(paths(self.ys_tree, "y"), ys, strict=True):
-            if not is_number(y):
-                raise refuse_dtype(name, y)
+        check_ys(self.ys_tree, ys)
         return self.state.taken(result[0]), ys
 
     def over(self, xs: list[Tracer], count: int, turns: int, segments: int) -> tuple[Any, Any]:
@@ -150,6 +152,22 @@ class _Scan:
         return moving, [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
 
+def paired(result: Any) -> tuple[Any, Any]:
+    """What the function of a scan returned. Raises ArgumentError for no pair."""
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ArgumentError(
+            f"the function of a scan returns (carry, y), not {shown(result)}",
+            types=[kind_of(result)], remedy="return carry, None if there is no y")
+    return result
+
+
+def check_ys(tree: TreeDef, ys: list[Any]) -> None:
+    """Raise DTypeError for a leaf of y that cannot be stacked."""
+    for name, y in zip(paths(tree, "y"), ys, strict=True):
+        if not is_number(y):
+            raise refuse_dtype(name, y)
+
+
 def range_of(lo: int, hi: int) -> builtins.range:
     """From lo up to hi, or from lo - 1 down to hi."""
     return builtins.range(lo, hi) if lo <= hi else builtins.range(lo - 1, hi - 1, -1)
@@ -166,8 +184,9 @@ def _scan_in_python(
     rows: list[list[Any]] = []
     ys_tree = flatten(None)[1]
     for k in range_of(count, 0) if reverse else range_of(0, count):
-        carry, y = f(carry, unflatten(tree, [leaf[k] for leaf in leaves]))
+        carry, y = paired(f(carry, unflatten(tree, [leaf[k] for leaf in leaves])))
         row, ys_tree = flatten(y)
+        check_ys(ys_tree, row)
         rows.append(row)
     if reverse:
         rows.reverse()

@@ -48,6 +48,13 @@ def segments_of(checkpoint: Checkpoint, count: int, carries: Sequence[Carry]) ->
     )
 
 
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Raise OptionError for what is none of a number of segments, "sqrt" and a size."""
+    is_count = isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0
+    if checkpoint is not None and checkpoint != "sqrt" and not is_count:
+        _bytes(checkpoint)
+
+
 def _bytes(text: object) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMG]?B)", text if isinstance(text, str) else "")
     if found is None:

@@ -15,10 +15,11 @@ from typing import Any
 
 from gradc.context import contexts, current
 from gradc.control.aliases import Uses
+from gradc.control.arguments import known_int
 from gradc.control.branches import Branches
 from gradc.control.containers import Containers
 from gradc.control.functional import counted_by
-from gradc.control.loops import Loop, known_int, truth_of
+from gradc.control.loops import Loop, truth_of
 from gradc.control.regions import Region, here
 from gradc.control.variables import Again, Variables
 from gradc.conversions import ask_static
