@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gradc.codegen.region.forms import Form, Forms, rewritten
+from gradc.codegen.region.forms import Forms, rewritten
 from gradc.codegen.region.stages import Address, Element, Known, Straight, Update, View
+from gradc.ir.forms import Form
 
 
 def proved(stages: Sequence[Any]) -> list[Any]:

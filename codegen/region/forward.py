@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from gradc.codegen.region.forms import Form, Forms, Inside, rewritten
+from gradc.codegen.region.forms import Forms, Inside, rewritten
 from gradc.codegen.region.stages import (
     Assigned,
     Element,
@@ -29,6 +29,7 @@ from gradc.codegen.region.stages import (
     View,
 )
 from gradc.codegen.statements import Compute
+from gradc.ir.forms import Form
 
 
 def forwarded(stages: Sequence[Any]) -> list[Any]:

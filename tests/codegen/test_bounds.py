@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gradc
-from gradc.codegen.region.forms import ZERO, Form, Symbol, symbol
+from gradc.ir.forms import ZERO, Form, Symbol, symbol
 
 N = 12
 
