@@ -13,6 +13,7 @@ from gradc.ir.passes.calls import inline_calls, on_regions
 from gradc.ir.passes.contractions import CONTRACTIONS
 from gradc.ir.passes.control import Control
 from gradc.ir.passes.dce import dce
+from gradc.ir.passes.promote import promote
 from gradc.ir.passes.regions import REGIONS
 from gradc.ir.passes.rewriter import Rewriter, Rule
 from gradc.ir.passes.share import share_exponentials
@@ -92,6 +93,8 @@ def stable_regions(graph: Graph) -> Graph:
 PIPELINE: tuple[Pass, ...] = _pipeline(simplify)
 RELAXED_PIPELINE: tuple[Pass, ...] = _pipeline(simplify_relaxed)
 STABLE_PIPELINE: tuple[Pass, ...] = (stable_regions, stable, dce)
+#: before differentiation
+PRIMAL_PIPELINE: tuple[Pass, ...] = (*STABLE_PIPELINE, promote)
 
 
 def run(
@@ -144,6 +147,7 @@ def stabilize(
 ) -> Graph:
     """Stable forms for naive ones: sigmoid, softplus, log-sum-exp, softmax, cross-entropy, ...
 
-    It is run on the traced graph before differentiation, so that gradients are stable too.
+    It is run on the traced graph before differentiation, so that gradients are stable too. Elements
+    that loops read and write in place are carried in numbers, so that little of them is kept.
     """
-    return run(graph, STABLE_PIPELINE, check=check, records=records)
+    return run(graph, PRIMAL_PIPELINE, check=check, records=records)

@@ -282,6 +282,16 @@ def gather_constant(draft: Draft) -> Value | None:
                        shape=draft.type.shape)
 
 
+@local("gather")
+def gather_written(draft: Draft) -> Value | None:
+    """Read the element or row that was just written."""
+    x, *indices = draft.operands
+    if not is_op(x, "scatter_set") or any(index.shape for index in indices):
+        return None
+    _, u, *written = x.operands
+    return u if [i.id for i in written] == [i.id for i in indices] else None
+
+
 @local("scatter_set")
 def scatter_set_constant(draft: Draft) -> Value | None:
     """Constant indices in steps of one length write a slice."""
@@ -324,5 +334,5 @@ def add_scattered(draft: Draft) -> Value | None:
 REGIONS: tuple[Rule, ...] = (
     *slice_whole, *slice_of_one, *slice_slice, *slice_broadcast, *slice_update, *slice_embed,
     *slice_concat, *embed_whole, *embed_zero, *update_nothing, *update_whole, *update_update,
-    *update_same, *update_zeros, *concat_one, *gather_constant, *gather_of_copies,
+    *update_same, *update_zeros, *concat_one, *gather_constant, *gather_of_copies, *gather_written,
     *scatter_set_constant, *scatter_add_constant, *add_scattered, )

@@ -154,6 +154,12 @@ CASES: dict[str, list[tuple[tuple[tuple[int, ...], ...], Case]]] = {
             ops.broadcast(y, shape=(5, 3)) / x, ops.const(x.builder, [4, 0, 3]))),
         (((5, 3), ()), lambda x, y: ops.gather(
             x * ops.broadcast(y, shape=(5, 3)), ops.const(x.builder, [[4, 0], [3, 3]])))],
+    "gather_written": [
+        (((5, 3), (3,), ()), lambda x, u, y: ops.gather(
+            ops.scatter_set(x, u, ops.convert(y > 0, dtype=I64)), ops.convert(y > 0, dtype=I64))),
+        (((5, 3), (), ()), lambda x, u, y: ops.gather(
+            ops.scatter_set(x, u, *[ops.convert(y > 0, dtype=I64)] * 2),
+            *[ops.convert(y > 0, dtype=I64)] * 2))],
     "scatter_set_constant": [
         (((5, 2), (2, 2)), lambda x, u: ops.scatter_set(x, u, ops.const(x.builder, [3, 1]))),
         (((5, 2), (2,)), lambda x, u: ops.scatter_set(x, u, ops.const(x.builder, -1)))],
