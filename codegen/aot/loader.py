@@ -64,7 +64,7 @@ def _function(symbol, inputs, outputs, workspace):
 '''
 
 #: the exceptions of codes
-_ERRORS = {1: "IndexError", 4: "RuntimeError", 5: "MemoryError"}
+_ERRORS = {1: "IndexError", 4: "RuntimeError", 5: "MemoryError", 7: "UnboundLocalError"}
 
 
 def loader(library: Library, file: str) -> str:

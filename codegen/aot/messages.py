@@ -9,7 +9,7 @@ from gradc.codegen.aot.objects import exported
 from gradc.codegen.kernel import Failure
 from gradc.codegen.llvm import Builder, Module
 from gradc.codegen.loops import LoopProgram
-from gradc.codegen.region.emit import LIMIT
+from gradc.codegen.region.emit import LIMIT, UNASSIGNED
 from gradc.codegen.region.tape import NO_MEMORY
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Node
@@ -21,7 +21,12 @@ CODES = {
     LIMIT: ("ERROR_TRIPS", "a while loop ran more often than its max_trips"),
     NO_MEMORY: ("ERROR_MEMORY", "there is no memory for what a loop keeps for its gradient"),
     6: ("ERROR_NULL", "a pointer is null"),
+    UNASSIGNED: ("ERROR_UNASSIGNED", "a variable was read that nothing had assigned"),
 }
+
+
+#: what an op ends with where it fails, if not with 1
+_OF_OPS = {"loop": LIMIT, "assigned": UNASSIGNED}
 
 
 def of_nodes(program: LoopProgram) -> list[str]:
@@ -30,7 +35,7 @@ def of_nodes(program: LoopProgram) -> list[str]:
 
 
 def _of_node(node: Node) -> str:
-    code = LIMIT if node.op.name == "loop" else 1
+    code = _OF_OPS.get(node.op.name, 1)
     text = str(Failure(code, node).error())
     if not node.locs:
         return text
@@ -61,7 +66,9 @@ def emit(module: Module, name: str, nodes: Sequence[str]) -> None:
     node = b.and_(b.binary("lshr", status, b.i64(8)), b.i64((1 << 24) - 1))
     index = b.intrinsic("umin", "i64", [code, b.i64(fixed)])
     if nodes:
-        of_node = b.or_(b.icmp("eq", code, b.i64(1)), b.icmp("eq", code, b.i64(LIMIT)))
+        of_node = b.icmp("eq", code, b.i64(1))
+        for other in _OF_OPS.values():
+            of_node = b.or_(of_node, b.icmp("eq", code, b.i64(other)))
         known = b.and_(of_node, b.icmp("ult", node, b.i64(len(nodes))))
         index = b.select(known, b.add(node, b.i64(fixed + 1)), index)
     start = b.load(b.gep(table, "i32", index), "i32", 4)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _POINT = Affine(0, ())
 
 #: status: a loop ran more often than it may, a variable was read that nothing had assigned
-LIMIT, UNASSIGNED = 4, 6
+LIMIT, UNASSIGNED = 4, 7
 
 
 @dataclass

@@ -46,6 +46,14 @@ def newton(a: Any) -> Any:
     return y
 
 
+def first_above(x: Any, bound: Any) -> Any:
+    for k in gradc.range(4):
+        if x[k] > bound:
+            found = x[k]
+            break
+    return found * 2.0
+
+
 def limited(a: Any) -> Any:
     def test(y: Any) -> Any:
         return y < 1e9

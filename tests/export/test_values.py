@@ -16,7 +16,7 @@ import pytest
 import gradc
 from gradc.codegen.targets import host
 from gradc.tree import flatten
-from tests.export.programs import PROGRAMS, Program, limited
+from tests.export.programs import PROGRAMS, Program, first_above, limited
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
@@ -105,6 +105,13 @@ def test_failures_are_python_errors_with_the_line(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="more than 20 times"):
         limit.value(1.0)
     assert limit.value(1e8) == 1e9
+    made = gradc.compile(first_above).export(
+        tmp_path / "c", "f64[4]", "f64", formats=("so", "py", "h"))
+    first = load(made.files["py"])
+    with pytest.raises(UnboundLocalError, match=r"`found` .*, at programs\.py:\d+ in first_above"):
+        first.value(np.arange(4.0), 5.0)
+    assert first.value(np.arange(4.0), 1.5) == 4.0
+    assert "ERROR_UNASSIGNED = 7" in made.files["h"].read_text()
 
 
 def test_the_loader_refuses_other_types(tmp_path: Path) -> None:
