@@ -186,6 +186,18 @@ class LoopPlan(Plan):
         return builder.build(out)
 
 
+def kept_bytes(graph: Graph) -> int:
+    """The bytes of tape of an iteration of a graph's loop, differentiated in all it may be.
+
+    Of tapes of tapes, whose length is not known, one row is counted.
+    """
+    node = next(node for node in graph.nodes if node.op.name == "loop")
+    moving = [graph.nodes[i].type.differentiable for i in node.operands]
+    results = [type_.differentiable for type_ in node.type.items]
+    use = Use(moving, results, [False] * len(moving), [True] * len(moving))
+    return sum(_tape(LoopPlan(node, use).halves))
+
+
 def _tape(h: Halves) -> tuple[int, ...]:
     """How much is kept in an iteration: bytes, those of tapes of tapes first, then of tapes."""
     total = [0] * 3

@@ -24,7 +24,7 @@ from gradc.control.regions import (
 )
 from gradc.errors import CarryError, LoopError, OptionError
 from gradc.ir import ops
-from gradc.ir.graph import Value
+from gradc.ir.graph import Builder, Value
 from gradc.ir.types import BOOL, I64, UNKNOWN, TensorType
 from gradc.numpy_api.values import as_tracer, to_value
 from gradc.tracer import Tracer, describe, fresh
@@ -93,6 +93,26 @@ class Loop:
             for value, carry in zip(results[:count], self.carries, strict=True)
         ]
         return last, [fresh(value) for value in results[after + (self.test is not None) :]]
+
+    def sizes(self) -> tuple[int, int]:
+        """The bytes of the carries, and of what the reverse of an iteration needs to be kept.
+
+        The loop's body is traced for it, and is to be traced again.
+        """
+        from gradc.ir.loop_reverse import kept_bytes
+        from gradc.ir.passes import stabilize
+
+        (body,), captures = close([self._body()])
+        alone = Builder(body.name)
+        types = [*(c.type for c in self.carries), *map(cell_type, self.cells)]
+        ops.loop(
+            alone, body, carries=[alone.input(f"c{k}", t) for k, t in enumerate(types)],
+            xs=[alone.input(f"x{k}", x.type) for k, x in enumerate(self.xs)],
+            captures=[alone.input(f"v{k}", value.type) for k, value in enumerate(captures)],
+            length=self.length, reverse=self.reverse,
+        )
+        items = [alone.value(node.id) for node in alone.nodes if node.op.name == "item"]
+        return sum(t.nbytes for t in types), kept_bytes(stabilize(alone.build(items)))
 
     def _body(self) -> Ends:
         for _ in range(_MANY):

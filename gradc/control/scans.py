@@ -42,8 +42,8 @@ def scan(
     still in the order of the xs. unroll: how many iterations one turn of the loop makes (True:
     all of them). checkpoint: how many segments reverse mode divides the scan into, of which it
     keeps the carries at their beginnings and computes the rest again: a number, "sqrt" for the
-    square root of the length, which takes the least memory, or a size as "64MB" that the carries
-    kept must not exceed.
+    square root of the length, or a size as "64MB" that what is kept, carries and what the
+    reverse of a segment needs, must not exceed.
 
     >>> import numpy as np, gradc
     >>> total, partial = gradc.scan(lambda c, x: (c + x, c * x), 0.0, np.array([1.0, 2.0, 3.0]))
@@ -69,7 +69,8 @@ def scan(
         return _scan_in_python(f, own(init), leaves, tree, count, reverse)
     rows = [as_tracer(x) for x in leaves]
     one = _Scan(rewritten(f), init, tree, reverse)
-    return one.over(rows, count, turns, segments_of(checkpoint, count, one.state.carries()))
+    segments = segments_of(checkpoint, count, lambda: one.sizes(rows, count))
+    return one.over(rows, count, turns, segments)
 
 
 class _Scan:
@@ -88,6 +89,10 @@ class _Scan:
         ys, self.ys_tree = flatten(result[1])
         check_ys(self.ys_tree, ys)
         return self.state.taken(result[0]), ys
+
+    def sizes(self, xs: list[Tracer], count: int) -> tuple[int, int]:
+        """The bytes of the carries, and of what the reverse of an iteration needs to be kept."""
+        return self.untraced(xs, count, self.state.initial, self.one).sizes()
 
     def over(self, xs: list[Tracer], count: int, turns: int, segments: int) -> tuple[Any, Any]:
         """The scan over ``xs``, ``turns`` iterations in one, in segments."""
@@ -114,13 +119,18 @@ class _Scan:
         self, xs: list[Any], count: int, initial: list[Any], one: Callable[..., Any]
     ) -> tuple[list[Any], list[Any]]:
         """One loop of the graph."""
+        last, ys = self.untraced(xs, count, initial, one).run()
+        return list(last), list(ys)
+
+    def untraced(
+        self, xs: list[Any], count: int, initial: list[Any], one: Callable[..., Any]
+    ) -> Loop:
+        """One loop, not traced yet."""
         state = State("carry", self.state.filled(initial))
-        loop = Loop(
+        return Loop(
             state.carries(), initial, lambda _i, c, x: one(c, x), xs=xs, length=count,
             reverse=self.reverse,
         )
-        last, ys = loop.run()
-        return list(last), list(ys)
 
     def unrolled(self, moving: list[Any], rows: list[Any], n: int) -> tuple[list[Any], list[Any]]:
         """Iterations one after the other."""

@@ -1,16 +1,16 @@
 """How many segments a scan is divided into, of which reverse mode keeps the beginnings alone.
 
-With s segments of n iterations it keeps s carries, and n / s while it goes back through one: least
-at the square root of n (Griewank & Walther, *Evaluating Derivatives*, 2008, ch. 12).
+With s segments of n iterations it keeps s carries, and what n / s iterations keep while it goes
+back through one: least, where both take as much, at the square root of n (Griewank & Walther,
+*Evaluating Derivatives*, 2008, ch. 12).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from gradc.control.carries import Carry
 from gradc.conversions import ask_static
 from gradc.errors import OptionError
 from gradc.tracer import Tracer
@@ -20,30 +20,39 @@ Checkpoint = int | str | None
 _UNITS = {"B": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
 
 
-def segments_of(checkpoint: Checkpoint, count: int, carries: Sequence[Carry]) -> int:
+def segments_of(
+    checkpoint: Checkpoint, count: int, sizes: Callable[[], tuple[int, int]]
+) -> int:
     """The number of segments of a scan of ``count`` iterations; 1 is no division.
 
-    Raises OptionError for what is none of a number of segments, "sqrt" and a size, and for a size
-    in which the carries cannot be kept.
+    ``sizes`` are the bytes of the carries, and of what the reverse of an iteration needs to be
+    kept. Raises OptionError for what is none of a number of segments, "sqrt" and a size, and for a
+    size that does not hold what is kept.
     """
     if checkpoint is None:
         return 1
     if isinstance(checkpoint, Tracer):  # an argument of the function
         ask_static(checkpoint)
-    root = math.isqrt(max(count - 1, 0)) + 1
     if checkpoint == "sqrt":
-        return root
+        return math.isqrt(max(count - 1, 0)) + 1
     if isinstance(checkpoint, int) and not isinstance(checkpoint, bool) and checkpoint > 0:
         return min(checkpoint, max(count, 1))
     size = _bytes(checkpoint)
-    carry = max(sum(c.type.nbytes for c in carries), 1)
-    for segments in range(1, root + 1):
-        if (segments + -(-count // segments)) * carry <= size:
+    carry, iteration = sizes()
+
+    def kept(segments: int) -> int:
+        return (segments > 1) * segments * carry + -(-count // segments) * iteration
+
+    if kept(1) <= size:
+        return 1
+    # The least of s·carry + n/s·iteration is at a root.
+    root = min(math.isqrt(count * iteration // max(carry, 1)) + 1, count)
+    for segments in range(max(2, count * iteration // max(size, 1)), root + 1):
+        if kept(segments) <= size:
             return segments
-    least = (root + -(-count // root)) * carry
     raise OptionError(
-        f"the carries of a scan of {count} iterations take {least:,} bytes at least, which is more "
-        f"than checkpoint={checkpoint!r}",
+        f"the reverse of a scan of {count} iterations keeps {min(kept(1), kept(root)):,} bytes at "
+        f"least, which is more than checkpoint={checkpoint!r}",
         remedy="give it more, carry less, or scan over segments of scans with gradc.checkpoint",
     )
 

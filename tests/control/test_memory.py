@@ -78,3 +78,35 @@ def test_a_tape_that_no_memory_holds_is_refused_by_size_and_line() -> None:
 
     with pytest.raises(MemoryError, match=r"(?s)MiB.*test_memory\.py.*checkpoint"):
         gradc.grad(f)(1.0)
+
+
+def gated(trips: int, checkpoint: Any) -> tuple[int, Any]:
+    """Bytes of working memory, and the gradient, where an iteration keeps more than it carries."""
+
+    def f(x: Any, w: Any) -> Any:
+        def step(h: Any, _: Any) -> Any:
+            gate = 1 / (1 + np.exp(-h * w))
+            return gate * np.tanh(h + w) + (1 - gate) * np.sin(h), None
+
+        h, _ = gradc.scan(step, x, None, length=trips, checkpoint=checkpoint)
+        return np.sum(h * h)
+
+    given = np.linspace(0.1, 1.0, WIDTH), np.linspace(0.5, 1.5, WIDTH)
+    function = gradc.value_and_grad(f, argnums=(0, 1))
+    found = re.search(r"arena (\d+) bytes", function.ir(*given, stage="loops"))
+    assert found
+    return int(found[1]), function(*given)[1]
+
+
+def test_a_size_holds_what_a_segment_keeps_and_not_the_carries_alone() -> None:
+    trips, state = 2000, WIDTH * 8
+    whole, plain = gated(trips, None)
+    assert whole > 4 * trips * state
+    for limit in (2_000_000, 400_000, 200_000):
+        bytes_, gradient = gated(trips, f"{limit}B")
+        assert limit // 3 < bytes_ < limit + 10 * state
+        for a, b in zip(gradient, plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+    assert gated(trips, f"{whole}B")[0] == whole
+    with pytest.raises(gradc.GradcError, match="keeps .* bytes at least"):
+        gated(trips, "50kB")

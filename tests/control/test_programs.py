@@ -194,5 +194,5 @@ def test_segments_that_cannot_be() -> None:
     for wrong in ("root", 0, -1, True, "12 parsecs", 2.5):
         with pytest.raises(OptionError, match="checkpoint="):
             gradc.compile(lambda w, xs, wrong=wrong: loss_by_scan(w, xs, checkpoint=wrong))(W, XS)
-    with pytest.raises(OptionError, match="take 168 bytes at least"):
+    with pytest.raises(OptionError, match="keeps 192 bytes at least"):
         gradc.compile(lambda w, xs: loss_by_scan(w, xs, checkpoint="16B"))(W, XS)
