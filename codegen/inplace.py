@@ -88,6 +88,17 @@ def _chosen(
     return out
 
 
+def overwrites(stages: Sequence[Stage], result: Buffer, operand: Buffer, target: Target) -> bool:
+    """Whether the stages of a step may store a result where an operand is that ends with them."""
+    if not all(isinstance(stage, (Nest, Contract)) for stage in stages):
+        return False
+    seen = _Step(target)
+    for k, stage in enumerate(stages):
+        seen.see(k, stage)
+    free = operand.name not in seen.others | seen.stores.keys()
+    return free and seen.is_stored(result) and seen.may_overwrite(result, operand)
+
+
 class _Access(NamedTuple):
     """An access of a stage, in its loops' ``extents``.
 

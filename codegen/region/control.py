@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradc.codegen.buffers import with_buffers
+from gradc.codegen.inplace import overwrites
 from gradc.codegen.loops import Nest, Stage
 from gradc.codegen.prepare import in_memory_as
 from gradc.codegen.program import Lowering
@@ -88,10 +89,10 @@ def may_take(body: RegionLowering, old: int, new: int) -> bool:
     if last != first:
         return last < first
     those = [s for s, k in zip(body.made, body.step_of, strict=True) if k == first]
-    return all(
-        isinstance(stage, Nest) and _pointwise(stage, body.memory(old), body.memory(new))
-        for stage in those
-    ) and len(those) == 1
+    operand, result = body.memory(old), body.memory(new)
+    if len(those) == 1 and isinstance(those[0], Nest) and _pointwise(those[0], operand, result):
+        return True
+    return overwrites(those, result, operand, body.target)
 
 
 def _pointwise(nest: Nest, old: Buffer, new: Buffer) -> bool:

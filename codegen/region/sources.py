@@ -26,13 +26,13 @@ def updates(graph: Graph, node: Node, items: Mapping[int, int]) -> list[tuple[in
 
 @lru_cache(maxsize=1024)  # each of the results asks for it again, at every depth of a nest
 def kept_by(branches: tuple[Graph, ...]) -> dict[int, int]:
-    """Array results that all branches make of the same input: result -> input."""
+    """Array results that branches make of the same input, if not of none: result -> input."""
     out: dict[int, int] = {}
     for k in range(len(branches[0].outputs)):
-        sources = {source_of(branch, branch.outputs[k]) for branch in branches}
-        (source, *others) = sources
-        if source is not None and not others and source not in out.values():
-            out[k] = source
+        found = (source_of(branch, branch.outputs[k]) for branch in branches)
+        sources = {source for source in found if source is not None}
+        if len(sources) == 1 and not sources & set(out.values()):
+            (out[k],) = sources
     return out
 
 
