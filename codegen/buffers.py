@@ -9,14 +9,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gradc.codegen.loops import Nest
-from gradc.codegen.region.stages import Known, Loop
+from gradc.codegen.region.stages import Loop
+from gradc.codegen.region.straight import Known
 from gradc.codegen.statements import Affine, Buffer, Compute, Literal, Load, Reduce
 
 ALIGN = 64
 #: arenas of more bytes are given back after each call, and their pages are new in the next
 KEPT_WORKSPACE = 32 << 20
 #: modules of the records that a program is made of
-RECORDS = frozenset((Buffer.__module__, Nest.__module__, Loop.__module__))
+RECORDS = frozenset(c.__module__ for c in (Buffer, Nest, Loop, Known))
 
 
 class Request(NamedTuple):

@@ -23,7 +23,8 @@ from gradc.codegen.nests import NestEmitter
 from gradc.codegen.parts import math_calls, parts_of
 from gradc.codegen.region import tape
 from gradc.codegen.region.emit import Region
-from gradc.codegen.region.stages import Branch, Loop, Straight
+from gradc.codegen.region.stages import Branch, Loop
+from gradc.codegen.region.straight import Straight
 from gradc.codegen.scalars import memory_type
 from gradc.codegen.statements import Buffer, Gather
 from gradc.codegen.targets import Target, host

@@ -20,7 +20,8 @@ from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.machine import memory_bytes
 from gradc.codegen.program import schedule
 from gradc.codegen.region import tape
-from gradc.codegen.region.emit import LIMIT, UNASSIGNED
+from gradc.codegen.region.emit import UNASSIGNED
+from gradc.codegen.region.emit_loop import LIMIT
 from gradc.codegen.region.stages import all_stages
 from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from gradc.codegen.region.stages import Branch, Loop, Straight
+from gradc.codegen.region.stages import Branch, Loop
+from gradc.codegen.region.straight import Straight
 from gradc.codegen.statements import Accumulate, Buffer, Gather, Statement, Store, flops_of
 from gradc.ir.graph import Node
 from gradc.ir.types import SHORT, TensorType

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from gradc.codegen.loops import LoopProgram, Nest, RowBlocks, Stage
-from gradc.codegen.region.stages import Straight, all_stages
+from gradc.codegen.region.stages import all_stages
+from gradc.codegen.region.straight import Straight
 from gradc.codegen.statements import MATH_COST, Compute, cost
 
 #: statements of a function: code generation is superlinear in the size of functions

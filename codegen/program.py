@@ -20,18 +20,10 @@ from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
 from gradc.codegen.loops import Contract, Irregular, LoopProgram, Print, Stage
 from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, REGIONS, prepare
-from gradc.codegen.region.bounds import proved
-from gradc.codegen.region.forward import forwarded
+from gradc.codegen.region import refined
 from gradc.codegen.region.ranges import ANY, Range, ranges
-from gradc.codegen.region.stages import (
-    Assigned,
-    Extent,
-    Register,
-    Scalar,
-    Straight,
-    number_of,
-    takes_memory,
-)
+from gradc.codegen.region.stages import Register, Scalar, number_of, takes_memory
+from gradc.codegen.region.straight import Assigned, Extent, Straight
 from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.sharing import Sharing
@@ -131,7 +123,7 @@ class Lowering(Sharing):
             self.graph.name,
             tuple(
                 with_buffers(stage, lambda b: self.placed(b, place))
-                for stage in forwarded(proved(stages))
+                for stage in refined(stages, self.target)
             ),
             tuple(self.all_placed(place)),
             self.arena,

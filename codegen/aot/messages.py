@@ -9,7 +9,8 @@ from gradc.codegen.aot.objects import exported
 from gradc.codegen.kernel import Failure
 from gradc.codegen.llvm import Builder, Module
 from gradc.codegen.loops import LoopProgram
-from gradc.codegen.region.emit import LIMIT, UNASSIGNED
+from gradc.codegen.region.emit import UNASSIGNED
+from gradc.codegen.region.emit_loop import LIMIT
 from gradc.codegen.region.tape import NO_MEMORY
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Node

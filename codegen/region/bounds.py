@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from gradc.codegen.region.forms import Forms, rewritten
-from gradc.codegen.region.stages import Address, Element, Known, Straight, Update, View
+from gradc.codegen.region.straight import Address, Element, Known, Straight, Update, View
 from gradc.ir.forms import Form
 
 

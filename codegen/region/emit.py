@@ -1,8 +1,4 @@
-"""Emission of control flow: loops and branches in SSA form, scalars in registers.
-
-Only code generation follows, so that what does not change is computed before a loop, scalars that
-do are phi nodes, and the index is the only counter.
-"""
+"""Emission of regions: straight code and branches in SSA form, scalars in registers."""
 
 from __future__ import annotations
 
@@ -16,26 +12,20 @@ from gradc.codegen.body import Place, Scope
 from gradc.codegen.llvm import Builder, Val
 from gradc.codegen.loops import Nest
 from gradc.codegen.region import tape
-from gradc.codegen.region.growing import GrowingTapes
-from gradc.codegen.region.stages import (
+from gradc.codegen.region.emit_loop import LoopEmitter
+from gradc.codegen.region.stages import Branch, Given, Loop, Number, Register, Scalar
+from gradc.codegen.region.straight import (
     Address,
     Assigned,
-    Branch,
     Element,
     Extent,
-    Given,
     Known,
-    Loop,
-    Number,
-    Register,
-    Row,
-    Scalar,
     Straight,
     Update,
     View,
 )
 from gradc.codegen.scalars import Lane, VectorScalar, memory_type
-from gradc.codegen.statements import Affine, Buffer, Compute, Literal
+from gradc.codegen.statements import Affine, Buffer
 from gradc.ir.types import I64
 
 if TYPE_CHECKING:
@@ -43,8 +33,8 @@ if TYPE_CHECKING:
 
 _POINT = Affine(0, ())
 
-#: status: a loop ran more often than it may, a variable was read that nothing had assigned
-LIMIT, UNASSIGNED = 4, 7
+#: status: a variable was read that nothing had assigned
+UNASSIGNED = 7
 
 
 @dataclass
@@ -59,13 +49,13 @@ class Region:
         """Where it is emitted."""
         return self.function.b
 
-    def statements(self) -> Statements:
+    def statements(self, lanes: int = 1) -> Statements:
         """Emits statements at the present point."""
         f = self.function
         empty = Nest((), (), ())
         accumulators = Accumulators(f.b, f.machine, empty, f.pointer, 1, _never, None)
         place = Place(f.b, f.pointer, accumulators)
-        return Statements(place, Scope(self.values, {}), 1, None, None)
+        return Statements(place, Scope(self.values, {}), lanes, None, None)
 
     def scalar(self, scalar: Scalar) -> Lane:
         """A scalar of the region, loaded if it is in memory."""
@@ -95,7 +85,7 @@ class Region:
             case Straight(statements):
                 self.straight(statements)
             case Loop():
-                _Loop(self, stage).emit()
+                LoopEmitter(self, stage).emit()
             case Branch():
                 _branch(self, stage)
             case _:
@@ -104,6 +94,10 @@ class Region:
     def inner(self, given: Sequence[Given]) -> Region:
         """A region inside, with what it takes of this one: loaded here, once."""
         return Region(self.function, {g.value: self.scalar(g.scalar) for g in given})
+
+    def fork(self) -> Region:
+        """The region with other values from here on."""
+        return Region(self.function, dict(self.values))
 
     # -- straight code -------------------------------------------------------------------------
 
@@ -165,193 +159,6 @@ class Region:
 
 def _never(*given: object) -> None:
     raise AssertionError("straight code has no accumulators")
-
-
-class _Loop:
-    """Emits a loop."""
-
-    def __init__(self, outer: Region, loop: Loop) -> None:
-        self.outer = outer
-        self.function = outer.function
-        self.b = outer.b
-        self.loop = loop
-        self.written = [row for row in loop.writes if row.tape]
-
-    def emit(self) -> None:
-        """Emit the loop at the builder's position."""
-        b, loop, outer = self.b, self.loop, self.outer
-        starts = [b.i64(0), *(outer.scalar(c.start).val for c in loop.scalars)]
-        starts += [self.function.pointer(slot.start) for slot in loop.slots]
-        body = outer.inner(loop.body.given)
-        test = outer.inner(loop.test.given) if loop.test else None
-        self.sources = [self._source(row) for row in loop.reads]
-        trips = self._trips()
-        state = self.function.pointer(loop.tapes) if loop.tapes else None
-        self.targets = {
-            row: self.function.pointer(row.of) for row in loop.writes
-            if not row.tape and isinstance(row.of, Buffer)
-        }
-        growing = GrowingTapes(self.function, state, loop, self.written, trips)
-        self.growing = growing
-        starts += [lane.val for lane in self._ahead(trips)]
-        head = _Head(b, [*starts, *growing.starts()])
-        self._enter(head, body, test)
-        if test is not None:
-            assert loop.test is not None
-            test.values[loop.index_in_test] = Lane(head.phis[0], I64)
-            test.stages(loop.test.stages)
-            (holds,) = loop.test.results
-            assert holds is not None
-            go = test.scalar(holds).val
-        else:
-            go = b.icmp("slt", head.phis[0], trips)
-        head.go(go)
-        if loop.test is not None and loop.limit >= 0:
-            above = b.icmp("sge", head.phis[0], b.i64(loop.limit))
-            self.function.stop(above, LIMIT, loop.number)
-        self.targets |= growing.make_room(head.phis[0])
-        since = tape.mark(b, state) if loop.frees and state else None
-        index = head.phis[0]
-        if loop.reverse:
-            index = b.sub(b.sub(trips, b.i64(1)), index)
-        body.values[loop.index] = Lane(index, I64)
-        self._begin(body, index)
-        body.stages(loop.body.stages)
-        self._end(body, index)
-        after = [b.add(head.phis[0], b.i64(1))]
-        after += [body.scalar(c.next).val for c in loop.scalars]
-        after += [self.function.pointer(slot.next) for slot in loop.slots]
-        after += [body.scalar(f.next).val for f in loop.forwards]
-        if since is not None and state is not None:
-            tape.release(b, state, since)
-        head.close([*after, *growing.next()])
-        self._leave(head)
-
-    def _source(self, row: Row) -> Val:
-        """Where the rows that are read begin."""
-        if row.tape:
-            return self.b.cast("inttoptr", self.outer.scalar(row.of).val, "ptr")
-        assert isinstance(row.of, Buffer)
-        return self.function.pointer(row.of)
-
-    def _trips(self) -> Val:
-        if self.loop.trips is None:
-            return self.b.i64(max(self.loop.count, 0))
-        trips = self.outer.scalar(self.loop.trips).val
-        return self.b.intrinsic("smax", "i64", [trips, self.b.i64(0)]) if self.written else trips
-
-    def _enter(self, head: _Head, body: Region, test: Region | None) -> None:
-        phis = iter(head.phis[1:])
-        for c in self.loop.scalars:
-            phi = Lane(next(phis), c.dtype)
-            body.values[c.value] = phi
-            if test is not None:
-                test.values[c.in_test] = phi
-        for slot in self.loop.slots:
-            self.function.pointers[slot.view.name] = next(phis)
-        for forward in self.loop.forwards:
-            body.values[forward.value] = Lane(next(phis), forward.next.dtype)
-        self.growing.enter(phis)
-
-    def _ahead(self, trips: Val) -> list[Lane]:
-        """What the first iteration would find handed on: read before it."""
-        loop = self.loop
-        if not loop.forwards:
-            return []
-        b, ahead = self.b, self.outer.inner(loop.body.given)
-        first = b.sub(trips, b.i64(1)) if loop.reverse else b.i64(0)
-        ahead.values[loop.index] = Lane(first, I64)
-        integers = (Literal, Compute)
-        needed = {i for f in loop.forwards for i in f.address.indices}
-        wanted = []
-        for s in reversed(loop.ahead):
-            if isinstance(s, integers) and s.value in needed:
-                wanted.append(s)
-                needed.update(s.operands if isinstance(s, Compute) else ())
-        ahead.straight(wanted[::-1])
-        emit, some = ahead.statements(), None
-        if loop.trips is not None:
-            some = b.icmp("sgt", trips, b.i64(0))
-        return [
-            emit.element(ahead.address(f.address, some), b.i64(0), f.next.dtype)
-            for f in loop.forwards
-        ]
-
-    def _at(self, base: Val, row: Row, index: Val) -> Val:
-        """The address of an array's part for an iteration."""
-        at = index if row.size == 1 else self.b.mul(index, self.b.i64(row.size))
-        return self.b.gep(base, memory_type(row.dtype), at)
-
-    def _begin(self, body: Region, index: Val) -> None:
-        for row, base in zip(self.loop.reads, self.sources, strict=True):
-            at = self._at(base, row, index)
-            if row.view is not None:
-                self.function.pointers[row.view.name] = at
-            elif isinstance(row.value, Register):
-                lane = body.statements().element(at, self.b.i64(0), row.dtype)
-                body.values[row.value.value] = lane
-        for row in self.loop.writes:
-            if row.view is not None:
-                self.function.pointers[row.view.name] = self._at(self.targets[row], row, index)
-
-    def _end(self, body: Region, index: Val) -> None:
-        for row in self.loop.writes:
-            if row.value is not None:
-                value = body.statements().to_memory(body.scalar(row.value))
-                at = self._at(self.targets[row], row, index)
-                self.b.store(value, at, row.dtype.itemsize)
-
-    def _leave(self, head: _Head) -> None:
-        """Bring the results to where they belong."""
-        loop, b = self.loop, self.b
-        if loop.ran is not None:
-            self.outer.put(Lane(head.phis[0], I64), loop.ran)
-        for c, phi in zip(loop.scalars, head.phis[1:], strict=False):
-            self.outer.put(Lane(phi, c.dtype), c.result)
-        for row, base in self.growing.finished(head.phis[0]):
-            address = b.cast("ptrtoint", base, "i64")
-            self.outer.put(Lane(address, I64), row.of)
-        pointers = head.phis[1 + len(loop.scalars) :]
-        displaced = [
-            (slot, b.icmp("ne", phi, self.function.pointer(slot.home)))
-            for slot, phi in zip(loop.slots, pointers, strict=False) if slot.home is not None
-        ]
-        for some in ([(slot.away, c) for slot, c in displaced],
-                     [(slot.back, c) for slot, c in displaced]):
-            for stages, condition in some:
-                if stages:
-                    with b.if_(condition):
-                        self.outer.stages(stages)
-
-
-class _Head:
-    """The blocks of a loop: a head with phi nodes, a body, what comes after."""
-
-    def __init__(self, b: Builder, starts: Sequence[Val]) -> None:
-        self.b = b
-        self.starts = starts
-        self.labels = b.label("head"), b.label("body"), b.label("done")
-        self.before = b.block
-        b.br(self.labels[0])
-        b.place(self.labels[0])
-        self.line = len(b.lines)
-        self.phis = [b.later(start.ty) for start in starts]
-
-    def go(self, condition: Val) -> None:
-        """Go on with the body where the condition holds."""
-        self.b.cond_br(condition, *self.labels[1:])
-        self.b.place(self.labels[1])
-
-    def close(self, again: Sequence[Val]) -> None:
-        """Close the body, with the values of the next iteration."""
-        b = self.b
-        tail = b.block
-        b.br(self.labels[0])
-        b.lines[self.line : self.line] = [
-            f"  {phi.ref} = phi {phi.ty} [ {start.ref}, %{self.before} ], [ {next_.ref}, %{tail} ]"
-            for phi, start, next_ in zip(self.phis, self.starts, again, strict=True)
-        ]
-        b.place(self.labels[2])
 
 
 def _branch(outer: Region, stage: Branch) -> None:

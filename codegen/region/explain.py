@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from gradc.codegen.loops import Contract, Irregular, Nest
-from gradc.codegen.region.stages import USUAL, Branch, Element, Loop, Straight, Update
+from gradc.codegen.region.stages import USUAL, Branch, Loop
+from gradc.codegen.region.straight import Element, Straight, Update
 from gradc.codegen.report import StageReport
 from gradc.codegen.statements import MATH_COST, Compute, cost
 

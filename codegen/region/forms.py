@@ -6,18 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gradc.codegen.region.stages import (
-    Address,
-    Body,
-    Branch,
-    Given,
-    Loop,
-    Number,
-    Register,
-    Scalar,
-    Straight,
-)
-from gradc.codegen.statements import Compute, Literal
+from gradc.codegen.region.stages import Body, Branch, Given, Loop, Number, Register, Scalar
+from gradc.codegen.region.straight import Address, Straight
+from gradc.codegen.statements import Buffer, Compute, Literal
 from gradc.ir.forms import RULES, ZERO, Form, Symbol, index_of, symbol
 from gradc.ir.types import I64
 
@@ -34,12 +25,14 @@ class Forms(dict[int, Form]):
         return Forms({g.value: form for g in given if (form := self.of(g.scalar)) is not None})
 
     def of(self, scalar: Scalar | None) -> Form | None:
-        """The form of an integer scalar, if it is not in memory."""
+        """The form of an integer scalar."""
         match scalar:
             case Register(value):
                 return self[value]
             case Number(number, dtype) if dtype.kind == "i":
                 return Form(int(number))
+            case Buffer():
+                return symbol()
         return None
 
     def learn(self, statement: Any) -> None:

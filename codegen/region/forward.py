@@ -17,17 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from gradc.codegen.region.forms import Forms, Inside, rewritten
-from gradc.codegen.region.stages import (
-    Assigned,
-    Element,
-    Forward,
-    Known,
-    Loop,
-    Register,
-    Straight,
-    Update,
-    View,
-)
+from gradc.codegen.region.stages import Forward, Loop, Register
+from gradc.codegen.region.straight import Assigned, Element, Known, Straight, Update, View
 from gradc.codegen.statements import Compute
 from gradc.ir.forms import Form
 

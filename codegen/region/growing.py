@@ -65,6 +65,10 @@ class GrowingTapes:
         b.ret(b.or_(size, b.i64(tape.NO_MEMORY | self.number << 8)))
         b.place(on)
 
+    def made(self) -> dict[Row, Val]:
+        """Where the tapes begin of a loop that does not grow them."""
+        return dict(zip(self.rows, self.bases, strict=True))
+
     def starts(self) -> list[Val]:
         """What is carried around the loop, from the start."""
         return [self.room, *self.bases] if self.grows else []

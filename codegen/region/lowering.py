@@ -21,19 +21,8 @@ from gradc.codegen.region.schedule import (
     scalar_reads,
     spilled,
 )
-from gradc.codegen.region.stages import (
-    Address,
-    Assigned,
-    Element,
-    Extent,
-    Number,
-    Register,
-    Scalar,
-    Straight,
-    Update,
-    View,
-    number_of,
-)
+from gradc.codegen.region.stages import Number, Register, Scalar, number_of
+from gradc.codegen.region.straight import Address, Assigned, Element, Extent, Straight, Update, View
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.statements import Affine, Buffer, Compute, Literal, Load, Store
 from gradc.codegen.targets import Target

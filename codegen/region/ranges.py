@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from gradc.codegen.region.stages import Known
+from gradc.codegen.region.straight import Known
 from gradc.ir.graph import Graph, Node
 
 _LEAST, _MOST = -(1 << 63), (1 << 63) - 1

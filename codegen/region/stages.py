@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
+from gradc.codegen.region.straight import Address
 from gradc.codegen.statements import Buffer
 from gradc.ir.graph import Node
 from gradc.ir.types import SHORT
@@ -53,121 +53,6 @@ def number_of(node: Node) -> Number | None:
 def text(operand: Scalar | None) -> str:
     """A scalar as the dump names it."""
     return f"{operand.name}[0]" if isinstance(operand, Buffer) else str(operand)
-
-
-class Known(Enum):
-    """What is known of an index into an axis of n: then it is not checked, or not wrapped."""
-
-    NOTHING = "checked"
-    INSIDE = "wrapped"  # in -n..n-1
-    PLAIN = ""  # in 0..n-1
-
-
-@dataclass(frozen=True)
-class Address:
-    """``buffer[Σ strides[k]·index_k]`` with indices in registers, into axes of ``extents``.
-
-    ``number`` is that of the node in the program's checked ones.
-    """
-
-    buffer: Buffer
-    indices: tuple[int, ...]
-    extents: tuple[int, ...]
-    strides: tuple[int, ...]
-    known: tuple[Known, ...]
-    number: int
-
-    def __str__(self) -> str:
-        at = " + ".join(
-            f"v{i}" if s == 1 else f"{s}*v{i}"
-            for i, s in zip(self.indices, self.strides, strict=True)
-        )
-        marks = {k.value for k in self.known if k.value}
-        return f"{self.buffer.name}[{at}]" + (f" {', '.join(sorted(marks))}" if marks else "")
-
-
-@dataclass(frozen=True)
-class Element:
-    """A scalar read at scalar indices."""
-
-    value: int
-    address: Address
-
-    def __str__(self) -> str:
-        return f"v{self.value} = {self.address}"
-
-
-@dataclass(frozen=True)
-class Update:
-    """A scalar written, or added, at scalar indices.
-
-    ``old`` is the value there that is added to, if it is in a register, and ``new`` what the sum
-    is known as afterwards.
-    """
-
-    address: Address
-    value: int
-    add: bool
-    old: int | None = None
-    new: int | None = None
-
-    def __str__(self) -> str:
-        known = "" if self.new is None else f"v{self.new} = "
-        if self.old is not None:
-            return f"{self.address} = {known}v{self.old} + v{self.value}"
-        return f"{known}{self.address} {'+' * self.add}= v{self.value}"
-
-
-@dataclass(frozen=True)
-class View:
-    """A part of a buffer, at scalar indices, seen as an array of its own."""
-
-    view: Buffer
-    address: Address
-
-    def __str__(self) -> str:
-        return f"{self.view.name} = &{self.address}"
-
-
-@dataclass(frozen=True)
-class Extent:
-    """The number of elements of a tape, whose address is the value ``tape``."""
-
-    value: int
-    tape: int
-
-    def __str__(self) -> str:
-        return f"v{self.value} = extent v{self.tape}"
-
-
-@dataclass(frozen=True)
-class Assigned:
-    """A check that a variable has a value: ``value``, a bool, says whether.
-
-    ``number`` is that of the node in the program's checked ones.
-    """
-
-    value: int
-    number: int
-
-    def __str__(self) -> str:
-        return f"check v{self.value}"
-
-
-@dataclass(frozen=True)
-class Straight:
-    """Scalar statements, in registers that later stages of the region read too."""
-
-    statements: tuple[Any, ...]
-
-    @property
-    def flops(self) -> int:
-        """A rough count of what it computes."""
-        return len(self.statements)
-
-    def lines(self) -> Iterator[str]:
-        """The text of the stage, line by line."""
-        yield from map(str, self.statements)
 
 
 @dataclass(frozen=True)
@@ -280,6 +165,8 @@ class Loop:
 
     The trip count is ``count``, or the scalar ``trips``, or what the test says, at most ``limit``
     if that is not negative. ``index`` is the iteration's number in the body; ``index_in_test``.
+    As many as ``lanes`` iterations go at a time: ``steps`` are the integers that move evenly, and
+    how far, ``serial`` the values that are computed one iteration after the other all the same.
     """
 
     node: Node
@@ -301,6 +188,9 @@ class Loop:
     ahead: tuple[Any, ...] = ()  # the straight code in which the forwards' addresses are computed
     tapes: Buffer | None = None  # what was taken of memory for tapes, where some is
     frees: bool = False  # tapes of an iteration are given back when it ends
+    lanes: int = 1
+    steps: tuple[tuple[int, int], ...] = ()
+    serial: frozenset[int] = frozenset()
 
     @property
     def flops(self) -> int:
@@ -322,6 +212,7 @@ class Loop:
         for forward in self.forwards:
             yield f"{forward}   # of the first iteration"
         direction = ", from the last on" if self.reverse else ""
+        direction += f", {self.lanes} at a time" if self.lanes > 1 else ""
         if self.test is not None:
             at_most = f", at most {self.limit} times" if self.limit >= 0 else ""
             yield f"for v{self.index} = 0, 1, ..., while{at_most}:"

@@ -1,0 +1,221 @@
+"""Loops whose iterations go in vectors: which do, and that every bit is as one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import gradc
+
+N = 40
+Loop = Callable[[Any, Any, Any, int], Any]
+
+
+def elementwise(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        b[i] = 0.5 * a[i] + a[n - 1 - i] * b[i]
+    return b
+
+
+def from_the_last_on(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n - 1, -1, -1):
+        b[i] = a[i] * a[n - 1 - i] + i
+    return b
+
+
+def triangle(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(N):
+        for j in gradc.range(i):
+            m[i, j] = m[i, j] - b[j] * m[j, i]
+    return m
+
+
+def into_other_rows(a: Any, b: Any, m: Any, n: int) -> Any:
+    """That no row is another one's follows from the bounds."""
+    for i in gradc.range(N):
+        for k in gradc.range(i):
+            for j in gradc.range(i, N):
+                m[i, j] -= m[i, k] * m[k, j]
+    return m
+
+
+def from_ahead(a: Any, b: Any, m: Any, n: int) -> Any:
+    """What is read is overwritten by a later iteration only."""
+    for i in gradc.range(n):
+        a[i] = 0.5 * a[i + 1] + 0.25 * a[i + 3]
+    return a
+
+
+def from_far_behind(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(16, N):
+        a[i] = 0.5 * a[i - 16] + b[i]
+    return a
+
+
+def from_behind(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(2, n):
+        a[i] = 0.5 * a[i - 2] + b[i]
+    return a
+
+
+def from_behind_and_from_the_last_on(a: Any, b: Any, m: Any, n: int) -> Any:
+    """From the last on, what is behind is ahead."""
+    for i in gradc.range(n - 1, 1, -1):
+        a[i] = 0.5 * a[i - 2] + b[i]
+    return a
+
+
+def mirrored(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        a[i] = 0.5 * a[n - 1 - i] + b[i]
+    return a
+
+
+def later_statement(a: Any, b: Any, m: Any, n: int) -> Any:
+    """An iteration reads what a later statement of the one before wrote."""
+    for i in gradc.range(n):
+        b[i] = 0.5 * a[i] * b[i]
+        a[i + 3] = b[i] + 1.0
+    return a + b
+
+
+def earlier_statement(a: Any, b: Any, m: Any, n: int) -> Any:
+    """An iteration reads what an earlier statement of one before wrote."""
+    for i in gradc.range(3, n):
+        a[i] = b[i] * b[i]
+        b[i] = 0.5 * a[i - 3] + b[i]
+    return b
+
+
+def two_writes(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        a[i] = b[i] * 2.0 + b[i] * b[i]
+        a[i + 2] = b[i] * 3.0 - b[i]
+    return a
+
+
+def sum_of_roots(a: Any, b: Any, m: Any, n: int) -> Any:
+    """The sum goes one by one, what is summed in vectors."""
+    s = 0.0
+    for i in gradc.range(n):
+        s += np.exp(-a[i] * b[i])
+        b[i] = s * 0.5
+    return s + b
+
+
+def last_one(a: Any, b: Any, m: Any, n: int) -> Any:
+    """The scalar of an iteration is what the next begins with, and of the last the result."""
+    s = 0.25
+    for i in gradc.range(n):
+        b[i] = np.exp(a[i]) + s
+        s = a[i] * 2.0
+    return s + b
+
+
+def every_second(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(N // 2):
+        b[i] = np.exp(a[2 * i]) * np.exp(b[i])
+    return b
+
+
+def down_a_column(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(N):
+        m[i, 3] = np.exp(-m[i, 3]) * np.exp(a[i])
+    return m
+
+
+def with_numbers(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        b[i] = np.where(i % 3 == 0, a[i] * i, b[i] + 0.5)
+    return b
+
+
+def a_sum(a: Any, b: Any, m: Any, n: int) -> Any:
+    """Waits for the addition before: vectors gain nothing."""
+    s = 0.0
+    for i in gradc.range(n):
+        s += a[i] * b[i]
+    return s
+
+
+WIDE = [elementwise, from_the_last_on, triangle, into_other_rows, from_ahead, from_far_behind,
+        from_behind_and_from_the_last_on, sum_of_roots, last_one, every_second, down_a_column,
+        with_numbers]
+NARROW = [from_behind, mirrored, later_statement, two_writes, a_sum]
+
+
+def given(dtype: str) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(0.25, 1.0, (2, N + 4)).astype(dtype)
+    return a, b, (rng.uniform(0.0, 0.5, (N, N)) / N).astype(dtype)
+
+
+def on_copies(loop: Loop) -> Loop:
+    return lambda a, b, m, n: loop(a.copy(), b.copy(), m.copy(), n)
+
+
+@pytest.mark.parametrize("loop", [*WIDE, *NARROW, earlier_statement])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_bits(loop: Loop, dtype: str) -> None:
+    exact = "exp" not in loop.__code__.co_names
+    compiled = gradc.compile(on_copies(loop))
+    for n in (0, 1, 3, 4, 7, 8, 9, 16, 31, 37):
+        got, want = compiled(*given(dtype), n), on_copies(loop)(*given(dtype), n)
+        if exact:
+            np.testing.assert_array_equal(got, want)
+        else:
+            np.testing.assert_allclose(got, want, rtol=1e-5 if dtype == "float32" else 1e-13)
+
+
+@pytest.mark.parametrize("loop", [*WIDE, *NARROW])
+def test_which_go_in_vectors(loop: Loop) -> None:
+    text = gradc.compile(on_copies(loop)).ir(*given("float64"), N - 3, stage="loops", grad=False)
+    assert ("at a time" in text) == (loop in WIDE), text
+
+
+def decays(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        b[i] = np.exp(-a[i]) * np.tanh(b[i])
+    return b
+
+
+def test_vectors_and_what_is_left_over_are_one_by_one() -> None:
+    """A function of the vector math gives the same bits in whatever lane, and alone."""
+    compiled = gradc.compile(on_copies(decays))
+    a, b, m = given("float64")
+    assert "at a time" in compiled.ir(a, b, m, N, stage="loops", grad=False)
+    whole = compiled(a, b, m, 37)
+    alone = [compiled(np.roll(a, -k), np.roll(b, -k), m, 1)[0] for k in range(37)]
+    np.testing.assert_array_equal(whole[:37], alone)
+
+
+def beyond_the_end(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        b[i] = a[i + 4] * b[i] + 0.5 * a[i]
+    return b
+
+
+@pytest.mark.parametrize("n", [N, N + 1, N + 5])
+def test_an_index_outside_is_found_as_one_by_one(n: int) -> None:
+    compiled = gradc.compile(on_copies(beyond_the_end))
+    if n == N:
+        np.testing.assert_array_equal(
+            compiled(*given("float64"), n), on_copies(beyond_the_end)(*given("float64"), n))
+    else:
+        with pytest.raises(IndexError):
+            compiled(*given("float64"), n)
+
+
+def wrapped(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(n):
+        b[i] = a[i - 2] * b[i] + 0.5 * a[i]
+    return b
+
+
+def test_indices_from_the_end_are_wrapped() -> None:
+    compiled = gradc.compile(on_copies(wrapped))
+    np.testing.assert_array_equal(
+        compiled(*given("float64"), N), on_copies(wrapped)(*given("float64"), N))
