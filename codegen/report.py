@@ -182,11 +182,15 @@ class StageReport:
 
 @dataclass(frozen=True)
 class Report:
-    """What a program does and why, stage by stage; ``arena`` bytes of memory between stages."""
+    """What a program does and why, stage by stage; ``arena`` bytes of memory between stages.
+
+    ``seconds`` is what it takes, where that was measured.
+    """
 
     title: str
     stages: tuple[StageReport, ...]
     arena: int
+    seconds: float | None = None
 
     @property
     def arithmetic(self) -> int:
@@ -221,6 +225,9 @@ class Report:
             f"vector math at {MATH_COST}\n"
             f"{self.read:,} bytes read, {self.written:,} written"
         )
+        if self.seconds is not None:
+            rate = self.flops / self.seconds / 1e9
+            head += f"\n{self.seconds * 1e6:,.4g} us, measured: {rate:,.3g} Gflop/s"
         return "\n\n".join([head, *map(str, self.stages)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -192,10 +192,7 @@ class Trainer:
             every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
         )
         job = self._job(params, data)
-        memory = Memory(job.loop.what)
-        memory.fill(job.carried)
-        run = Run(job.loop, memory, job.data, options.seed)
-        watch = Watch(run, self.spec, options)
+        watch = Watch(self._run(job, options.seed), self.spec, options)
         try:
             watch.train()
         except KeyboardInterrupt:
@@ -243,7 +240,9 @@ class Trainer:
     def explain(self, params: Any = None, data: Sequence[Any] | None = None) -> Report:
         """What a step of :meth:`fit` costs, of a full batch: flops, bytes and time.
 
-        Without arguments it is the step of the last training, or of what was compiled last. See
+        Without arguments it is the step of the last training, or of what was compiled last. The
+        time is that of the last training that took long enough; with arguments, if there was none,
+        some steps are taken and forgotten. See
         :meth:`Compiled.explain <gradc.compile.Compiled.explain>`.
         """
         from gradc.codegen.explain import explain
@@ -253,11 +252,22 @@ class Trainer:
                 "nothing was compiled yet that could be explained",
                 remedy="trainer.explain(params, data)",
             )
-        loop = self._job(params, data).loop if data is not None else self._last
+        if data is None:
+            loop = self._last
+        else:
+            job = self._job(params, data)
+            loop = job.loop
+            if loop.seconds is None:
+                self._run(job, 0).measure()
         assert loop is not None
         size = loop.plan.batch
         title = f"{loop.step.traced.name}, a step of {size} sample{'s' * (size != 1)}"
-        return explain(loop.step.optimized, title=title)
+        return replace(explain(loop.step.optimized, title=title), seconds=loop.seconds)
+
+    def _run(self, job: _Job, seed: int) -> Run:
+        memory = Memory(job.loop.what)
+        memory.fill(job.carried)
+        return Run(job.loop, memory, job.data, seed)
 
     def _job(self, params: Any, data: Sequence[Any]) -> _Job:
         """The arguments of a call, checked, and the loop for their types, made if it is new."""

@@ -74,6 +74,7 @@ class Loop:
             self.step = make_step(spec, types, size)
             left = self.plan.left
             self.rest = make_step(spec, types, left) if left else None
+        self.seconds: float | None = None  # what a step took when it was last measured
         self._lock = threading.Lock()
 
     @cached_property

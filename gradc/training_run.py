@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc.config import settings
 from gradc.epochs import LOSSES
 from gradc.errors import NonFiniteError
 from gradc.nonfinite import culprit, is_finite, shown
@@ -25,6 +26,8 @@ Array = np.ndarray[Any, Any]
 TURN = 0.05
 #: seconds after which an interrupt no longer waits for the end of the run
 LATE = 0.15
+#: seconds from which on the time of a run says what a step takes
+MEASURED = 0.01
 #: seconds from one copy of the state to the next, at least; and how many times what it takes
 KEEP, SHARE = 0.5, 100
 
@@ -117,6 +120,8 @@ class Run:
         if self._guarded and not math.isfinite(self.loss):
             raise self._diagnosis()
         seconds = time.perf_counter() - began
+        if seconds > MEASURED and settings().jit:
+            self.loop.seconds = seconds / wanted
         self._turn = max(1, min(64 * wanted, int(wanted * TURN / max(seconds, 1e-9))))
 
     def _take(self, wanted: int) -> None:
@@ -148,6 +153,15 @@ class Run:
             yield
         finally:
             signal.signal(signal.SIGINT, handler)
+
+    def measure(self) -> None:
+        """Take steps for a while, to see how long they take."""
+        until, start = time.monotonic() + 4 * TURN, self.memory.state.copy()
+        while time.monotonic() < until:
+            try:
+                self.go(self.step + (1 << 40))
+            except NonFiniteError:
+                self.begin_at(0, start, np.empty(0))
 
     # -- what is not finite --------------------------------------------------------------------
 

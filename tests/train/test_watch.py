@@ -157,7 +157,12 @@ def test_compiling_ahead():
     traced = len(calls)
     trainer.fit(np.zeros(2), (np.zeros((3, 2)),), epochs=3)
     assert len(calls) == traced
-    assert "loss, a step of 3 samples" in str(trainer.explain())
+    found = trainer.explain()
+    assert "loss, a step of 3 samples" in str(found) and "measured" not in str(found)
+    found = trainer.explain(np.ones(2), (np.ones((3, 2)),))
+    assert 0 < found.seconds < 1e-3 and "us, measured" in str(found)
+    assert trainer.explain().seconds == found.seconds
+    assert np.array_equal(trainer.fit(np.zeros(2), (np.zeros((3, 2)),), epochs=3).params, [0, 0])
 
 
 def test_progress_costs_nothing_to_speak_of():
