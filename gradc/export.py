@@ -68,7 +68,13 @@ def export(
 
 
 def write(
-    name: str, routines: Sequence[Routine], path: Path, formats: Sequence[str], machine: Target
+    name: str,
+    routines: Sequence[Routine],
+    path: Path,
+    formats: Sequence[str],
+    machine: Target,
+    macros: Sequence[tuple[str, int, str]] = (),
+    notes: Sequence[str] = (),
 ) -> Exported:
     """Write a library of routines in formats. Raises OptionError, LinkError."""
     from gradc import __version__
@@ -85,7 +91,7 @@ def write(
     module = emit_library(name, routines, machine)
     library = Library(
         name, tuple(routines), machine, __version__, undefined=undefined(module),
-        notes=_notes(routines),
+        macros=tuple(macros), notes=(*notes, *_notes(routines)),
     )
     try:
         written = files.write(library, module, path, wanted)
@@ -99,7 +105,7 @@ def write(
 def _notes(routines: Sequence[Routine]) -> tuple[str, ...]:
     from gradc.codegen.kernel import needs
 
-    if any(needs(routine.program)[1] for routine in routines):
+    if any(needs(program)[1] for routine in routines for program in routine.programs):
         return ("What the functions print in Python (gradc.debug_print) is left out here.",)
     return ()
 
@@ -147,6 +153,10 @@ class Typed:
     tree: TreeDef
     types: list[TensorType | Static]
     names: tuple[str, ...]
+
+    def results(self, compiled: Compiled[..., Any]) -> list[str]:
+        """What the leaves of the result are called."""
+        return _result_labels(compiled, self)
 
 
 def _parts(
@@ -220,19 +230,19 @@ def type_of_text(text: str) -> TensorType:
 def _routine(
     compiled: Compiled[..., Any], typed: Typed, name: str, machine: Target
 ) -> Routine:
-    from gradc.codegen.aot.routine import routine
+    from gradc.codegen.aot.routine import call_of
     from gradc.codegen.program import schedule
     from gradc.ir.passes import optimize
 
     program = schedule(optimize(typed.lowered.graph), machine)
     labels = [typed.names[k] for k in typed.lowered.inputs]
-    results = _result_labels(compiled, typed)
+    results = typed.results(compiled)
     inputs, outputs = c_names(labels, results)
     given = ", ".join(
         f"{label}: {type_}" for label, type_ in zip(labels, program.inputs, strict=True)
     )
     summary = f"{compiled.function.label}({given})"
-    return routine(
+    return call_of(
         name, program, list(zip(inputs, labels, strict=True)),
         list(zip(outputs, results, strict=True)), summary,
     )

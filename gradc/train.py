@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from gradc.codegen.report import Report
+    from gradc.export import Exported
 
 Array = np.ndarray[Any, Any]
 Callback = Callable[[int, float], object]
@@ -209,6 +211,47 @@ class Trainer:
     def compile(self, params: Any, data: Sequence[Any]) -> None:
         """Compile what :meth:`fit` runs for such arguments, ahead of time, without running it."""
         self._job(params, data).loop.compile()
+
+    def export(
+        self,
+        path: str | PathLike[str],
+        params: Any,
+        data: Sequence[Any],
+        *,
+        formats: Sequence[str] = ("so", "h"),
+        functions: Mapping[str, Any] | None = None,
+        target: str | None = None,
+        name: str | None = None,
+        blas: str | None = None,
+    ) -> Exported:
+        """Write the training as C functions, which need neither Python nor gradc to run.
+
+        ``model_init(state)`` makes a state with these parameters, ``model_train(state, ...)`` takes
+        steps over a data set, to the same bits as :meth:`fit` on this machine, ``model_step(state,
+        ...)`` takes one on a batch. The header describes them, the state and its parts.
+
+        path, formats, target, name, blas: those of :meth:`gradc.Compiled.export`.
+        params, data: those of :meth:`fit`; of data also types, such as "f64[1797,784]".
+        functions: more functions of the parameters by name, each alone, and then taking batches
+            of the data, or with the types of its other arguments: ``(f, "f64[784]")``.
+
+        >>> import tempfile, gradc
+        >>> def loss(w, x, y):
+        ...     return np.mean((x @ w - y) ** 2)
+        >>> trainer = gradc.train(loss, optimizer=gradc.optim.sgd(0.2))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     made = trainer.export(
+        ...         f"{folder}/line", np.zeros(2), ("f64[3,2]", "f64[3]"), formats=("o", "h"),
+        ...         functions={"predict": (lambda w, x: x @ w, "f64[2]")})
+        >>> print(made.functions[-1])
+        int64_t line_predict(const void *state, const double *x, double *out, void *workspace);
+        """
+        from gradc import export_training
+
+        job = self._job(params, [export_training.stand_in(x) for x in data])
+        return export_training.export(
+            job.loop, job.carried, Path(path), formats, functions or {}, target, name, blas
+        )
 
     def ir(self, params: Any, data: Sequence[Any], stage: str | None = None) -> str:
         """The text of what :meth:`fit` runs for such arguments: the loop over its steps.

@@ -67,6 +67,7 @@ class Loop:
                 remedy="shuffle=False",
             )
         self.types = types
+        self.spec = spec
         self.plan = Plan(samples, size, shuffled, spec.on_nonfinite)
         self.names = names_of(spec.parameters, types)
         self.what = carried(self.plan, types, self.names)

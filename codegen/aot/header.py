@@ -34,7 +34,7 @@ def declaration(routine: Routine) -> str:
 
 
 def _parameter(p: Param) -> str:
-    name = c_type(p.type.dtype)
+    name = "void" if p.opaque else c_type(p.type.dtype)
     if p.kind == "value":
         return f"{name} {p.name}"
     return f"{'const ' * (p.kind == 'in')}{name} *{p.name}"
@@ -129,8 +129,12 @@ def _described(p: Param) -> str:
     if p.kind == "value":
         return f"a number{label}{note}"
     way = {"in": "read", "out": "written", "inout": "read and written"}[p.kind]
+    if p.optional:
+        return f"{way}{note}"
     shape = ", ".join(map(str, p.type.shape))
     form = f"shape ({shape})" if p.type.shape else "one number"
+    if p.opaque:
+        return f"{way}, {p.type.nbytes} bytes{note}"
     return f"{way}, {form}, {p.type.nbytes} bytes{label}{note}"
 
 

@@ -15,14 +15,18 @@ from gradc.codegen.region.tape import NO_MEMORY
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Node
 
+#: statuses that the C functions add to those of kernels
+NULL_POINTER, NOT_FINITE = 32, 33
+
 #: code -> the end of its name in the header, and what it means; those of nodes say where besides
 CODES = {
     0: ("OK", "no error"),
     1: ("ERROR_VALUE", "an index is out of bounds, or parameters of random numbers are impossible"),
     LIMIT: ("ERROR_TRIPS", "a while loop ran more often than its max_trips"),
     NO_MEMORY: ("ERROR_MEMORY", "there is no memory for what a loop keeps for its gradient"),
-    6: ("ERROR_NULL", "a pointer is null"),
     UNASSIGNED: ("ERROR_UNASSIGNED", "a variable was read that nothing had assigned"),
+    NULL_POINTER: ("ERROR_NULL", "a pointer is null"),
+    NOT_FINITE: ("ERROR_NOT_FINITE", "a loss in training is not finite"),
 }
 
 
@@ -52,10 +56,13 @@ def emit(module: Module, name: str, nodes: Sequence[str]) -> None:
     texts = [CODES.get(k, ("", unknown))[1] for k in range(max(CODES) + 1)]
     fixed = len(texts)
     texts += [unknown, *nodes]
-    blob, starts = b"", []
+    blob = b""
+    starts: list[int] = []
     for text in texts:
-        starts.append(len(blob))
-        blob += text.encode() + b"\0"
+        same = texts.index(text)
+        starts.append(starts[same] if same < len(starts) else len(blob))
+        if starts[-1] == len(blob):
+            blob += text.encode() + b"\0"
     body = "".join(f"\\{byte:02X}" for byte in blob)
     strings = module.constant(f"{name}_texts", f"[{len(blob)} x i8]", f'c"{body}"', 1)
     numbers = ", ".join(f"i32 {start}" for start in starts)

@@ -12,20 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gradc.codegen.aot import messages
-from gradc.codegen.aot.objects import exported
-from gradc.codegen.aot.routine import SLACK, Param, Routine
+from gradc.codegen.aot.functions import emit_call
+from gradc.codegen.aot.routine import Call, Routine
+from gradc.codegen.aot.training import Initial, Training, emit_initial, emit_training
 from gradc.codegen.aot.wide import emit_wide
 from gradc.codegen.blas import GEMM
-from gradc.codegen.emit import emit_kernel, return_if
 from gradc.codegen.kernel import needs
-from gradc.codegen.llvm import Builder, Module, Val
-from gradc.codegen.scalars import memory_type
+from gradc.codegen.llvm import Builder, Module
 from gradc.codegen.targets import Target
-
-_NULL = Val("null", "ptr")
-
-#: status: a pointer that must not be is null
-NULL_POINTER = 6
 
 
 def emit_library(name: str, routines: Sequence[Routine], target: Target) -> Module:
@@ -37,17 +31,27 @@ def emit_library(name: str, routines: Sequence[Routine], target: Target) -> Modu
     prints: set[str] = set()
     texts: list[str] = []
     for routine in routines:
-        prefix = f"{routine.name}_"
-        more, sites = needs(routine.program, prefix)
-        constants |= more
-        prints |= {site.name for site in sites}
-        emit_kernel(module, routine.program, f"{routine.name}_kernel", prefix)
-        _emit_routine(module, routine, len(texts))
-        texts += messages.of_nodes(routine.program)
+        for program in routine.programs:
+            more, sites = needs(program, f"{routine.name}_")
+            constants |= more
+            prints |= {site.name for site in sites}
+        _emit(module, routine, len(texts))
+        for program in routine.programs:
+            texts += messages.of_nodes(program)
     messages.emit(module, f"{name}_message", texts)
     emit_wide(module)
     module.symbols = [_symbol(module, x, constants, prints) for x in module.externals]
     return module
+
+
+def _emit(module: Module, routine: Routine, first: int) -> None:
+    match routine:
+        case Initial():
+            emit_initial(module, routine)
+        case Training():
+            emit_training(module, routine, first)
+        case Call():
+            emit_call(module, routine, first)
 
 
 def text_of(module: Module) -> str:
@@ -60,53 +64,6 @@ def text_of(module: Module) -> str:
 def undefined(module: Module) -> tuple[str, ...]:
     """The symbols that a module leaves to a linker."""
     return tuple(name for name in module.declarations if not name.startswith("llvm."))
-
-
-# -- functions -----------------------------------------------------------------------------------
-
-
-def _emit_routine(module: Module, routine: Routine, first: int) -> None:
-    """The C function. ``first`` is the number of the program's first node among the messages'."""
-    assert isinstance(module.target, Target)
-    params = [
-        (memory_type(p.type.dtype) if p.kind == "value" else "ptr", f"p{k}")
-        for k, p in enumerate(routine.params)
-    ]
-    linkage = exported(module.target)
-    b = Builder(module, routine.name, "i64", [*params, ("ptr", "workspace")], linkage=linkage)
-    *given, space = b.params
-    wanted = [v for v, p in zip(given, routine.params, strict=True) if _must_be(p)]
-    if routine.workspace:
-        wanted.append(space)
-    for pointer in wanted:
-        return_if(b, b.icmp("eq", pointer, _NULL), b.i64(NULL_POINTER))
-    if routine.workspace:
-        above = b.cast("ptrtoint", b.gep(space, "i8", b.i64(SLACK - 1)), "i64")
-        space = b.cast("inttoptr", b.and_(above, b.i64(-SLACK)), "ptr")
-    places = []
-    for value, p in zip(given, routine.params, strict=True):
-        if p.kind == "value":
-            place = b.alloca(value.ty, 1, align=8)
-            b.store(value, place, p.type.dtype.itemsize)
-            value = place
-        places.append(value)
-    tables = []
-    for some in (routine.args, routine.outs):
-        table = b.alloca("ptr", max(1, len(some)), align=8)
-        for k, (param, offset) in enumerate(some):
-            at = b.gep(places[param], "i8", b.i64(offset))
-            b.store(at, b.gep(table, "ptr", b.i64(k)), 8)
-        tables.append(table)
-    status = b.call("i64", f"{routine.name}_kernel", [*tables, space])
-    assert status is not None
-    return_if(b, b.icmp("ne", status, b.i64(0)), b.add(status, b.i64(first << 8)))
-    b.ret(b.i64(0))
-    b.finish()
-
-
-def _must_be(param: Param) -> bool:
-    """Whether a parameter is a pointer that is read or written through."""
-    return param.kind != "value" and param.type.nbytes > 0
 
 
 # -- what kernels take from outside --------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from gradc.codegen.loops import LoopProgram
@@ -20,6 +20,8 @@ class Param:
     kind: "value" (a number), "in", "out" or "inout" (a pointer to an array).
     label: what the Python function calls it.
     note: what else a reader of the header should know.
+    optional: the pointer may be null.
+    opaque: in C it points to void.
     """
 
     name: str
@@ -27,6 +29,12 @@ class Param:
     kind: Literal["value", "in", "out", "inout"]
     label: str = ""
     note: str = ""
+    optional: bool = False
+    opaque: bool = False
+
+
+#: in place of a parameter's number: the workspace
+WORKSPACE = -1
 
 
 class Place(NamedTuple):
@@ -38,25 +46,50 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Routine:
-    """A C function that runs one program.
+    """A C function.
 
     name: its full C name.
-    args, outs: where the program's inputs and outputs lie; None for an output that is dropped.
-    summary: what it computes, in one line.
+    summary: what it computes, in one line; notes: what else there is to say.
     """
 
     name: str
-    program: LoopProgram
     params: tuple[Param, ...]
-    args: tuple[Place, ...]
-    outs: tuple[Place, ...]
-    summary: str = ""
-    notes: tuple[str, ...] = field(default=())
+    summary: str
+    notes: tuple[str, ...] = ()
 
     @property
     def workspace(self) -> int:
         """The bytes of workspace that a call is given; 0 if it needs none."""
-        return self.program.arena + SLACK if self.program.arena else 0
+        return 0
+
+    @property
+    def programs(self) -> tuple[LoopProgram, ...]:
+        """The programs that it runs."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Call(Routine):
+    """A function that runs one program once.
+
+    args, outs: where the program's inputs and outputs lie.
+    """
+
+    program: LoopProgram | None = None
+    args: tuple[Place, ...] = ()
+    outs: tuple[Place, ...] = ()
+
+    @property
+    def workspace(self) -> int:
+        """The program's arena."""
+        arena = self.programs[0].arena
+        return arena + SLACK if arena else 0
+
+    @property
+    def programs(self) -> tuple[LoopProgram, ...]:
+        """The one program."""
+        assert self.program is not None
+        return (self.program,)
 
 
 @dataclass(frozen=True)
@@ -76,13 +109,13 @@ class Library:
     undefined: tuple[str, ...] = ()
 
 
-def routine(
+def call_of(
     name: str,
     program: LoopProgram,
     inputs: list[tuple[str, str]],
     outputs: list[tuple[str, str]],
     summary: str,
-) -> Routine:
+) -> Call:
     """A function of arrays, one parameter each; scalars are taken by value.
 
     ``inputs`` and ``outputs`` are C names and labels.
@@ -97,6 +130,6 @@ def routine(
     ]
     places = [Place(k) for k in range(len(params))]
     count = len(inputs)
-    return Routine(
-        name, program, tuple(params), tuple(places[:count]), tuple(places[count:]), summary
+    return Call(
+        name, tuple(params), summary, (), program, tuple(places[:count]), tuple(places[count:])
     )
