@@ -38,11 +38,13 @@ class Exported:
     name: that which its functions begin with.
     files: the file of each format.
     functions: the C prototypes.
+    constants: the header's macros: sizes of workspaces, and of a training its state and places.
     """
 
     name: str
     files: dict[str, Path]
     functions: tuple[str, ...]
+    constants: dict[str, int]
 
     def __str__(self) -> str:
         sizes = [f"{path}: {path.stat().st_size:,} bytes" for path in self.files.values()]
@@ -99,7 +101,9 @@ def write(
         raise LinkError(
             str(error), remedy="pip install 'gradc[export]', which links for every target"
         ) from None
-    return Exported(name, written, tuple(declaration(routine) for routine in routines))
+    constants = {f"{r.name.upper()}_WORKSPACE": r.workspace for r in routines}
+    constants |= {macro: value for macro, value, _ in macros}
+    return Exported(name, written, tuple(map(declaration, routines)), constants)
 
 
 def _notes(routines: Sequence[Routine]) -> tuple[str, ...]:
