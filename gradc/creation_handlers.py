@@ -25,12 +25,12 @@ Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-def _own(result: Any) -> Any:
+def own(result: Any) -> Any:
     """An array that NumPy has just made, as the trace's own; anything else as it is."""
     if type(result) is np.ndarray and result.dtype.newbyteorder("=") in SHORT:
         return constant(result)
     if isinstance(result, (list, tuple)) and not hasattr(result, "_fields"):
-        return type(result)(_own(item) for item in result)
+        return type(result)(own(item) for item in result)
     return result
 
 
@@ -47,7 +47,7 @@ def make(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """np.zeros and its kin: a new array of constants."""
     args = tuple(_known(a) for a in args)
     kwargs = {key: _known(value) for key, value in kwargs.items()}
-    return _own(original(*args, **kwargs))
+    return own(original(*args, **kwargs))
 
 
 def empty(original: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -73,7 +73,7 @@ def dispatched(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """A function that NumPy's hooks see if an array is traced; else it makes a new array."""
     if has_tracers(args, kwargs):
         return of_a_list(original, args, kwargs)
-    return _own(original(*args, **kwargs))
+    return own(original(*args, **kwargs))
 
 
 def array(original: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -107,7 +107,7 @@ def _made(result: Any, source: Any) -> Any:
     """An array made of ``source``: where it is no copy, it is from outside like that."""
     if isinstance(source, np.ndarray) and np.may_share_memory(result, source):
         return result
-    return _own(result)
+    return own(result)
 
 
 def _refuse_objects(dtype: Any) -> None:
@@ -166,7 +166,7 @@ def concatenator(original: Any, columns: bool, key: Any) -> Any:
     """np.r_[...] and np.c_[...] of Tracers: arrays, numbers and ranges joined."""
     items = key if isinstance(key, tuple) else (key,)
     if not has_tracers(items):
-        return _own(original[key])
+        return own(original[key])
     parts = []
     for item in items:
         if isinstance(item, str):

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 
 _LIBRARIES = frozenset(("numpy", "scipy", "gradc"))
 _JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
+
+def _ops(*names: str) -> frozenset[int]:
+    """The numbers of those instructions that this Python has."""
+    return frozenset(dis.opmap[name] for name in names if name in dis.opmap)
+
+
+_CONSTANTS = _ops("LOAD_CONST", "LOAD_SMALL_INT")
+_GROUPS = _ops("BUILD_SLICE", "BUILD_TUPLE")
+_SILENT = _ops("CACHE", "EXTENDED_ARG")
+_STORES = _ops("STORE_SUBSCR", "STORE_SLICE")
+#: what reads an element -> how many values on the stack say which
+_READS = {op: 1 for op in _ops("BINARY_SUBSCR")} | {op: 2 for op in _ops("BINARY_SLICE")}
+_OPERATOR = dis.opmap["BINARY_OP"]
+#: the operators from this on work in place
+_IN_PLACE = 13
 _FOLDERS = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
@@ -186,10 +201,20 @@ def _made(function: FunctionType) -> Family | str:
 
 
 def _needs(function: FunctionType) -> bool:
-    """Whether code branches or loops, or calls what may be a function of the user's."""
-    for code in _codes(function.__code__):
+    """Whether code branches, loops, indexes, or calls what may be a function of the user's."""
+    arrays = False
+    for cell in function.__closure__ or ():
+        try:
+            held = cell.cell_contents
+        except ValueError:
+            return True
+        if not _is_plain(held):
+            return True
+        arrays |= isinstance(held, np.ndarray)
+    codes = _codes(function.__code__)
+    for code in codes:
         raw = code.co_code
-        if any(op in _JUMPS for op in raw[::2]):
+        if any(op in _JUMPS for op in raw[::2]) or _indexes(raw):
             return True
         if _CHOOSING.intersection(code.co_names) and any(
             one.opname == "LOAD_GLOBAL" and one.argval in _CHOOSING
@@ -203,14 +228,31 @@ def _needs(function: FunctionType) -> bool:
             held = function.__globals__.get(name)
             if held is not None and not _is_plain(held):
                 return True
-    for cell in function.__closure__ or ():
-        try:
-            held = cell.cell_contents
-        except ValueError:
-            return True
-        if not _is_plain(held):
-            return True
+            arrays |= isinstance(held, np.ndarray)
+    return arrays and any(_writes(code.co_code) for code in codes)
+
+
+def _indexes(raw: bytes) -> bool:
+    """Whether code reads an element at a place that is not written out."""
+    known = 0  # so many values on top of the stack are constants
+    for op, arg in zip(raw[::2], raw[1::2], strict=True):
+        if op in _CONSTANTS:
+            known += 1
+        elif op in _GROUPS and known >= arg:
+            known += 1 - arg
+        elif op in _READS:
+            if known < _READS[op]:
+                return True
+            known = 0
+        elif op not in _SILENT:
+            known = 0
     return False
+
+
+def _writes(raw: bytes) -> bool:
+    """Whether code writes into an array: an element of it, or by an operator such as ``+=``."""
+    pairs = zip(raw[::2], raw[1::2], strict=True)
+    return any(op in _STORES or op == _OPERATOR and arg >= _IN_PLACE for op, arg in pairs)
 
 
 def _is_plain(held: Any) -> bool:

@@ -195,7 +195,7 @@ class Expressions:
     def _Subscript(self, node: ast.Subscript) -> ast.expr:
         new: ast.Subscript = self.inside(node)
         known = all(isinstance(inner, _WRITTEN_OUT) for inner in ast.walk(node.slice))
-        if known or not isinstance(node.ctx, ast.Load):
+        if isinstance(node.ctx, ast.Del) or known and isinstance(node.ctx, ast.Load):
             return new
         table = hook("table", new.value, at=node.value)
         return ast.copy_location(ast.Subscript(table, new.slice, new.ctx), node)

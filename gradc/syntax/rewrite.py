@@ -53,7 +53,7 @@ class Rewriter:
         form = self.form
         made: list[ast.stmt] = []
         if form.item is not None:
-            target = self.expression.inside(form.item)
+            target = self.expression(form.item)
             item = ast.Name(ITEM, ast.Load())
             made.append(located(ast.Assign([target], item), form.item))
         made += self.block(Place(form.block, of=form))
@@ -122,7 +122,7 @@ class Rewriter:
     def _For(self, node: ast.For, place: Place) -> list[ast.stmt]:
         site = self._site(node, place)
         new = ast.For(
-            self.expression.inside(node.target),
+            self.expression(node.target),
             self._hook("loop", site, self.expression.iterable(node.iter)),
             self._inner(node.body, place, loop=site),
             self._after_loop(site, node, place),
@@ -145,6 +145,37 @@ class Rewriter:
             return orelse
         finish = self._left(site, self._hook("finish", site))
         return [located(ast.If(self._hook("ran", site), finish, orelse), node)]
+
+    # -- assignments -------------------------------------------------------------------------
+
+    def _Assign(self, node: ast.Assign, place: Place) -> list[ast.stmt]:
+        new: ast.Assign = self.expression.inside(node)
+        return [self._owning(new, {one.id for target in node.targets for one in ast.walk(target)
+                                   if isinstance(one, ast.Name)})]
+
+    def _AnnAssign(self, node: ast.AnnAssign, place: Place) -> list[ast.stmt]:
+        new: ast.AnnAssign = self.expression.inside(node)
+        own = isinstance(node.target, ast.Name) and new.value is not None
+        return [self._owning(new, {node.target.id})] if own else [new]  # type: ignore[union-attr]
+
+    def _owning(self, node: Any, names: set[str]) -> ast.stmt:
+        """An assignment whose value becomes the trace's if it is a new array to be written into."""
+        if names.isdisjoint(self.unit.written):
+            return node  # type: ignore[no-any-return]
+        if isinstance(node.value, (ast.Tuple, ast.List)):
+            parts = [self._owned(one) for one in node.value.elts]
+            value: ast.expr = type(node.value)(parts, node.value.ctx)
+        else:
+            value = self._owned(node.value)
+        fields = {name: getattr(node, name, None) for name in node._fields} | {
+            "value": ast.copy_location(value, node.value)}
+        made: ast.stmt = ast.copy_location(type(node)(**fields), node)
+        return made
+
+    @staticmethod
+    def _owned(value: ast.expr) -> ast.expr:
+        made = (ast.Call, ast.BinOp, ast.UnaryOp, ast.Subscript, ast.IfExp)
+        return hook("owned", value, at=value) if isinstance(value, made) else value
 
     # -- jumps -------------------------------------------------------------------------------
 

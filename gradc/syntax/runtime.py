@@ -64,6 +64,7 @@ class Expressions:
         return sequences.INSTEAD.get(function) or call(function)
 
     table = staticmethod(values.table)
+    owned = staticmethod(values.owned)
 
     @staticmethod
     def truth(value: Any) -> Any:
@@ -156,8 +157,8 @@ def choose(pred: Any, then: Callable[[], Any], otherwise: Callable[[], Any], wha
     assert control is not None
     check_depth()
     (value,) = control.branched(
-        pred, lambda state: (then(),), lambda state: (otherwise(),), (control.UNDEFINED,), (what,),
-        forced=True)
+        pred, lambda state: (values.owned(then()),), lambda state: (values.owned(otherwise()),),
+        (control.UNDEFINED,), (what,), forced=True)
     return value
 
 

@@ -19,6 +19,7 @@ from gradc.syntax.places import Form, Place, Site, site
 from gradc.syntax.rewrite import ITEM, Rewriter
 from gradc.syntax.source import Definition, arguments
 from gradc.syntax.unchanged import FUTURES, class_of
+from gradc.syntax.written import names_written
 
 #: the variable that holds what makes a runtime for a call
 MAKER = "gradc__of"
@@ -57,6 +58,7 @@ class Unit:
         self.set_within = analysis.set_from_within(body) & self.visible
         always = analysis.captured(body) | self.nonlocals | self.set_within
         self.live = analysis.Liveness(statements, frozenset(always))
+        self.written = names_written(node, self.may_be_users)
         self.sites: list[Site] = []
         self.root = Form("the function", statements, self.live.always, is_root=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from functools import lru_cache
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -11,9 +12,13 @@ import numpy as np
 
 from gradc.context import contexts
 from gradc.conversions import guess
+from gradc.creation_handlers import own
+from gradc.errors import ReadOnlyError
 from gradc.tracer import Tracer, constant
 from gradc.tree import flatten, unflatten
 
+#: the references to what only an argument of a function holds
+_ALONE = 2
 #: how many objects are searched for traced values
 _MANY = 10_000
 
@@ -87,17 +92,39 @@ def table(array: Any) -> Any:
 
 
 class _Table:
-    """A plain array that is read: in NumPy where the index is known, else as one of the trace."""
+    """A plain array: in NumPy where all is known, read at traced places as one of the trace."""
 
     def __init__(self, array: Any) -> None:
         self.array = array
 
     def __getitem__(self, key: Any) -> Any:
-        parts = key if isinstance(key, tuple) else (key,)
-        ends = [x for part in parts if isinstance(part, slice)
-                for x in (part.start, part.stop, part.step)]
-        traced = any(map(is_traced, (*parts, *ends)))
-        return as_traced(self.array)[key] if traced else self.array[key]
+        return as_traced(self.array)[key] if _is_traced_key(key) else self.array[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if _is_traced_key(key) or holds_traced([value]):
+            raise ReadOnlyError(
+                "a write of a traced value, or at a traced place, into an array from outside",
+                types=[f"{self.array.dtype}{list(self.array.shape)}"],
+                remedy="copy it first (w = w.copy()) and return the copy",
+            )
+        self.array[key] = value
+
+
+def _is_traced_key(key: Any) -> bool:
+    parts = key if isinstance(key, tuple) else (key,)
+    ends = [x for part in parts if isinstance(part, slice)
+            for x in (part.start, part.stop, part.step)]
+    return any(map(is_traced, (*parts, *ends)))
+
+
+def owned(value: Any) -> Any:
+    """A plain array that has just been made, and that nothing else holds, as one of the trace."""
+    if type(value) is not np.ndarray or not contexts() or sys.getrefcount(value) > _ALONE:
+        return value
+    base = value.base
+    if base is not None and (type(base) is not np.ndarray or sys.getrefcount(base) > _ALONE + 1):
+        return value
+    return own(value)
 
 
 def where(condition: Any, chosen: Any, other: Any) -> Any:

@@ -139,7 +139,7 @@ def test_in_place_products_of_arrays_from_outside():
     held = np.eye(3)
 
     def function(x):
-        m = held.copy()
+        m = held
         m @= x
         return m
 

@@ -1,0 +1,79 @@
+"""Which variables hold arrays that a function writes into, by what is assigned to them.
+
+A plain array that such a variable is given, and that nothing else holds, as `b.copy()` or `b * 2`
+of an array from outside, becomes one of the trace: then traced values can be written into it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+#: methods of an array that write into it, and NumPy's functions that write into the first argument
+_WRITING = frozenset(("fill", "put", "sort", "partition", "itemset", "resize"))
+_INTO_FIRST = frozenset(("at", "copyto", "put", "place", "putmask", "fill_diagonal"))
+
+
+def names_written(node: ast.AST, may_be_users: Callable[[ast.expr], bool]) -> frozenset[str]:
+    """The variables whose arrays are written into, or handed to a function that may do so.
+
+    may_be_users: whether what an expression names may be a function of the user's.
+    """
+    found: set[str] = set()
+    #: name -> the variables that it may be a view of
+    views: dict[str, set[str]] = {}
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Subscript(ctx=ast.Store()) | ast.AugAssign():
+                target = inner.target if isinstance(inner, ast.AugAssign) else inner.value
+                found |= _roots(target)
+            case ast.Call():
+                found |= _written_by(inner, may_be_users)
+            case ast.Assign(targets=targets, value=value):
+                _note(views, targets, _roots(value))
+            case ast.For(target=target, iter=value):
+                _note(views, [target], {x.id for x in ast.walk(value) if isinstance(x, ast.Name)})
+    while True:
+        more = {base for name in found & views.keys() for base in views[name]} - found
+        if not more:
+            return frozenset(found)
+        found |= more
+
+
+def _note(views: dict[str, set[str]], targets: list[ast.expr], bases: set[str]) -> None:
+    for target in targets:
+        for one in ast.walk(target):
+            if isinstance(one, ast.Name):
+                views.setdefault(one.id, set()).update(bases)
+
+
+def _written_by(call: ast.Call, may_be_users: Callable[[ast.expr], bool]) -> set[str]:
+    found: set[str] = set()
+    function, given = call.func, [*call.args, *(one.value for one in call.keywords)]
+    if may_be_users(function):
+        found |= {name for one in given for name in _roots(one)}
+    if isinstance(function, ast.Attribute):
+        if function.attr in _WRITING:
+            found |= _roots(function.value)
+        if function.attr in _INTO_FIRST and call.args:
+            found |= _roots(call.args[0])
+    for one in call.keywords:
+        if one.arg == "out":
+            found |= _roots(one.value)
+    return found
+
+
+def _roots(node: ast.expr) -> set[str]:
+    """The variables that an expression may be an array of, or a view of one of theirs."""
+    match node:
+        case ast.Name(id=name):
+            return {name}
+        case ast.Attribute(value=value) | ast.Subscript(value=value) | ast.Starred(value=value):
+            return _roots(value)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts):
+            return {name for part in parts for name in _roots(part)}
+        case ast.IfExp(body=body, orelse=orelse):
+            return _roots(body) | _roots(orelse)
+        case ast.Call(func=ast.Attribute(value=value), args=args):
+            return _roots(value) | (_roots(args[0]) if args else set())
+    return set()
