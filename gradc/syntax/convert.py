@@ -6,6 +6,7 @@ import ast
 import builtins
 import dis
 import functools
+import inspect
 import os
 import sys
 import sysconfig
@@ -39,14 +40,17 @@ _IN_PLACE = 13
 _FOLDERS = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-#: builtins that choose by a truth
-_CHOOSING = frozenset(("max", "min"))
+#: builtins that ask their arguments for a truth
+CHOOSING = frozenset(("all", "any", "bool", "filter", "max", "min", "sorted"))
 #: what arrays, and the modules of NumPy, have: a method of such a name is none of the user's
 _KNOWN = frozenset(
     name for holder in (np.ndarray, np, np.linalg, list, dict, str, tuple)
     for name in dir(holder)
 )
 
+#: the flags of code that stops on the way and is resumed
+RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+GENERATOR = "it is a generator or a coroutine, which runs as plain Python"
 REWRITTEN = "it has been rewritten"
 STRAIGHT = "nothing in it branches or loops"
 
@@ -91,11 +95,12 @@ def call(function: Any) -> Any:
     kind = type(function)
     if kind is FunctionType:
         return _converted(function)
-    if kind is BuiltinFunctionType:
-        if function is builtins.max or function is builtins.min:
-            from gradc.syntax.sequences import extreme
+    if kind is BuiltinFunctionType or kind is type:
+        name = function.__name__
+        if name in CHOOSING and getattr(builtins, name) is function:
+            from gradc.syntax.choosing import INSTEAD
 
-            return extreme(function)
+            return INSTEAD[name]
         return function
     if kind is MethodType:
         inner = function.__func__
@@ -158,15 +163,18 @@ def _forget(key: int, _: Any) -> None:
 
 
 def _codes(code: CodeType) -> list[CodeType]:
-    """A code and those nested in it."""
+    """A code and those nested in it, but for the methods of classes."""
     found = [code]
     for one in found:
-        found += [inner for inner in one.co_consts if isinstance(inner, CodeType)]
+        found += [inner for inner in one.co_consts if isinstance(inner, CodeType)
+                  and inner.co_flags & inspect.CO_NEWLOCALS]
     return found
 
 
 def reason(code: CodeType) -> str:
     """Why loops and branches of code are not compiled, as a clause; empty if they should be."""
+    if code.co_flags & RESUMED and not code.co_name.startswith("<"):
+        return GENERATOR
     known = _families.get(id(code))
     if known is None or known[0]() is not code:
         return "nothing that gradc rewrote called it"
@@ -216,8 +224,8 @@ def _needs(function: FunctionType) -> bool:
         raw = code.co_code
         if any(op in _JUMPS for op in raw[::2]) or _indexes(raw):
             return True
-        if _CHOOSING.intersection(code.co_names) and any(
-            one.opname == "LOAD_GLOBAL" and one.argval in _CHOOSING
+        if CHOOSING.intersection(code.co_names) and any(
+            one.opname == "LOAD_GLOBAL" and one.argval in CHOOSING
             for one in dis.get_instructions(code)
         ):
             return True

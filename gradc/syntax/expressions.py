@@ -12,6 +12,8 @@ import builtins
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gradc.syntax.convert import CHOOSING
+
 #: the variable of rewritten code that holds the runtime
 RUNTIME = "gradc__"
 
@@ -21,10 +23,10 @@ _COMPARISONS: dict[type[ast.cmpop], str] = {
 }
 #: builtins whose answer is known while tracing
 _KNOWN = frozenset(("isinstance", "issubclass", "hasattr", "callable", "len"))
-#: builtins that ask their arguments for a truth
-_CHOOSING = frozenset(("max", "min"))
 #: what cannot stand in a lambda with the same meaning
 _BOUND_TO_PLACE = (ast.NamedExpr, ast.Await, ast.Yield, ast.YieldFrom)
+#: what is said of them
+_BINDS = "`:=` in a conditional expression, or after an `and` or `or` of one"
 #: what a harmless expression is made of
 _HARMLESS = (
     ast.Name, ast.Constant, ast.Compare, ast.BoolOp, ast.UnaryOp, ast.Attribute, ast.expr_context,
@@ -121,6 +123,8 @@ class Expressions:
             return value if all(a is b for a, b in zip(new, value, strict=True)) else new
         if isinstance(value, ast.expr):
             return self(value)
+        if isinstance(value, ast.comprehension):
+            return self._comprehension(value)
         if isinstance(value, ast.AST) and not isinstance(value, ast.stmt) and value._fields:
             return self.inside(value)
         return value
@@ -129,7 +133,7 @@ class Expressions:
         """An expression of which only the truth matters, rewritten."""
         if is_static(node):
             return self(node)
-        if isinstance(node, ast.BoolOp) and not self._stays(node):
+        if isinstance(node, ast.BoolOp) and not any(map(self._stays, node.values[1:])):
             return self._bool_op(node, "all" if isinstance(node.op, ast.And) else "any", self.test)
         return self(node)
 
@@ -140,14 +144,22 @@ class Expressions:
         return node
 
     def _IfExp(self, node: ast.IfExp) -> ast.expr:
-        if self._stays(node) or is_static(node.test):
+        if is_static(node.test):
             return self.inside(node)  # type: ignore[no-any-return]
+        if self._stays(node.body) or self._stays(node.orelse):
+            new: ast.IfExp = self.inside(node)
+            test = hook("known", new.test, ast.Constant(_BINDS), at=node.test)
+            return ast.copy_location(ast.IfExp(test, new.body, new.orelse), node)
         sides = (_later(self(node.body)), _later(self(node.orelse)))
         return hook("either", self.test(node.test), *sides, at=node)
 
     def _BoolOp(self, node: ast.BoolOp) -> ast.expr:
-        if self._stays(node) or all(map(is_static, node.values[:-1])):
+        if all(map(is_static, node.values[:-1])):
             return self.inside(node)  # type: ignore[no-any-return]
+        if any(map(self._stays, node.values[1:])):
+            values = [hook("known", self(one), ast.Constant(_BINDS), at=one)
+                      for one in node.values[:-1]]
+            return ast.copy_location(ast.BoolOp(node.op, [*values, self(node.values[-1])]), node)
         return self._bool_op(node, "both" if isinstance(node.op, ast.And) else "first", self)
 
     def _bool_op(
@@ -165,15 +177,34 @@ class Expressions:
         return hook("negate", self.test(node.operand), at=node)
 
     def _Compare(self, node: ast.Compare) -> ast.expr:
-        if len(node.ops) == 1 or self._stays(node):
+        contained = any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops)
+        alone = len(node.ops) == 1 and not (contained and not is_static(node))
+        later = node.comparators[1:]
+        if alone or any(map(self._stays, later)):
             return self.inside(node)  # type: ignore[no-any-return]
         pairs: list[ast.expr] = []
-        for op, operand in zip(node.ops, node.comparators, strict=True):
-            pairs += [ast.Constant(_COMPARISONS[type(op)]), _later(self(operand))]
+        for k, (op, operand) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            new = self(operand)
+            pairs += [ast.Constant(_COMPARISONS[type(op)]), _later(new) if k else new]
         call = hook("compare", self(node.left), *pairs, at=node)
-        if all(map(is_harmless, node.comparators)):
+        if all(map(is_harmless, later)):
             call.keywords.append(ast.keyword("harmless", located(ast.Constant(True), node)))
         return call
+
+    def _comprehension(self, node: ast.comprehension) -> ast.comprehension:
+        """Which elements there are has to be known: what is not is refused by name."""
+        new: ast.comprehension = self.inside(node)
+        tests = [hook("known", one, ast.Constant("the `if` of a comprehension"), at=one)
+                 if not is_static(old) else one
+                 for one, old in zip(new.ifs, node.ifs, strict=True)]
+        over = new.iter
+        if isinstance(over, ast.Call) and getattr(over.func, "id", "") == "range":
+            what = ast.Constant("a comprehension over a range")
+            args: list[ast.expr] = [
+                one if isinstance(one, ast.Constant) else hook("known", one, what, at=one)
+                for one in over.args]
+            over = ast.copy_location(ast.Call(over.func, args, over.keywords), over)
+        return ast.comprehension(new.target, over, tests, new.is_async)
 
     def _Call(self, node: ast.Call) -> ast.expr:
         match node.func:
@@ -183,7 +214,7 @@ class Expressions:
                 made: ast.expr = located(ast.Call(node.func, [*given], []), node)
                 return made
             case ast.Name(id=name) if hasattr(builtins, name):
-                wrapped = self._may_be_users(node.func) or name in _CHOOSING
+                wrapped = self._may_be_users(node.func) or name in CHOOSING
             case _:
                 wrapped = self._may_be_users(node.func)
         new: ast.Call = self.inside(node)

@@ -231,6 +231,13 @@ class Rewriter:
         new = ast.Match(self.expression(node.subject), cases)
         return [ast.copy_location(new, node)]
 
+    def _Assert(self, node: ast.Assert, place: Place) -> list[ast.stmt]:
+        new: ast.Assert = self.expression.inside(node)
+        if is_static(node.test):
+            return [new]
+        test = hook("known", new.test, ast.Constant("`assert`"), at=node.test)
+        return [ast.copy_location(ast.Assert(test, new.msg), node)]
+
     def _Global(self, node: ast.Global, place: Place) -> list[ast.stmt]:
         return [located(ast.Pass(), node)]  # declared at the top of the form
 

@@ -36,7 +36,7 @@ DEEPEST = 50
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
     ">=": operator.ge, "is": operator.is_, "is not": operator.is_not,
-    "in": lambda a, b: a in b, "not in": lambda a, b: a not in b,
+    "in": values.contained, "not in": lambda a, b: Expressions.negate(values.contained(a, b)),
 }
 
 
@@ -141,14 +141,22 @@ class Expressions:
 
     @classmethod
     def compare(cls, left: Any, *pairs: Any, harmless: bool = False) -> Any:
-        """A chain of comparisons: ``left < a() < b()``."""
-        op, operand, *rest = pairs
-        right = operand()
+        """A chain of comparisons: ``left < right < a() < b()``."""
+        op, right, *rest = pairs
         value = _COMPARISONS[op](left, right)
         if not rest:
             return value
-        return cls.both(value, lambda: cls.compare(right, *rest, harmless=harmless),
-                        harmless=harmless)
+
+        def others() -> Any:
+            following, operand, *more = rest
+            return cls.compare(right, following, operand(), *more, harmless=harmless)
+
+        return cls.both(value, others, harmless=harmless)
+
+    @staticmethod
+    def known(value: Any, what: str) -> Any:
+        """A value that has to be known while tracing. Raises TracerBoolError, by what asks."""
+        return values.known(value, what)
 
 
 def choose(pred: Any, then: Callable[[], Any], otherwise: Callable[[], Any], what: str) -> Any:

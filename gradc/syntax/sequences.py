@@ -210,22 +210,3 @@ INSTEAD: dict[Any, Callable[..., Any]] = {
     builtins.range: _range, builtins.enumerate: _enumerate, builtins.zip: _zip,
     builtins.reversed: _reversed,
 }
-
-
-def extreme(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``max`` or ``min`` of numbers of which some are traced; of others it is Python's."""
-
-    def extreme(*args: Any, **options: Any) -> Any:
-        numbers = args
-        if len(args) == 1 and isinstance(args[0], (tuple, list)):
-            numbers = tuple(args[0])
-        plainly = options or len(numbers) < 2 or any(getattr(x, "shape", ()) for x in numbers)
-        if plainly or not any(map(is_traced, numbers)):
-            return function(*args, **options)
-        best = numbers[0]
-        for other in numbers[1:]:  # the first of equals, as in Python
-            better = other > best if function is builtins.max else other < best
-            best = where(better, other, best)
-        return best
-
-    return extreme

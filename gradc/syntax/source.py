@@ -14,12 +14,12 @@ import warnings
 from collections.abc import Iterator
 from types import CodeType, FunctionType
 
+from gradc.syntax.convert import GENERATOR, RESUMED
 from gradc.syntax.unchanged import is_code_of
 
 #: what a function's node can be
 Definition = ast.FunctionDef | ast.Lambda
 
-_RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _CHANGED = (
     "its source has changed since it was imported; import it anew, by importlib.reload or in a new "
     "process"
@@ -33,8 +33,8 @@ class Unavailable(Exception):
 def definition(function: FunctionType) -> Definition:
     """The node of a function. Raises Unavailable."""
     code = function.__code__
-    if code.co_flags & _RESUMED:
-        raise Unavailable("it is a generator or a coroutine, which runs as plain Python")
+    if code.co_flags & RESUMED:
+        raise Unavailable(GENERATOR)
     if os.path.exists(code.co_filename):
         linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename, function.__globals__)

@@ -15,6 +15,7 @@ from typing import Any
 
 from gradc.syntax import analysis
 from gradc.syntax.expressions import RUNTIME, located
+from gradc.syntax.normal import normal
 from gradc.syntax.places import Form, Place, Site, site
 from gradc.syntax.rewrite import ITEM, Rewriter
 from gradc.syntax.source import Definition, arguments
@@ -153,7 +154,7 @@ class Family:
         self.private = class_of(self.code.co_qualname)
         self.units: list[Unit] = []
         self._by_node: dict[ast.AST, Unit] = {}
-        self.unit = self._unit(node, frozenset(self.code.co_freevars))
+        self.unit = self._unit(normal(node), frozenset(self.code.co_freevars))
         definition, _ = self.unit.definition()
         self.definition = definition
         free = frozenset(self.code.co_freevars)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from gradc.context import contexts
-from gradc.conversions import guess
+from gradc.conversions import ask_static, describe, guess
 from gradc.creation_handlers import own
-from gradc.errors import ReadOnlyError
+from gradc.errors import ReadOnlyError, TracerBoolError, TracerIndexError
 from gradc.tracer import Tracer, constant
 from gradc.tree import flatten, unflatten
 
@@ -88,7 +88,9 @@ def as_traced(array: Any) -> Any:
 
 def table(array: Any) -> Any:
     """What to index in place of a value: a plain array may be indexed with traced values too."""
-    return _Table(array) if type(array) is np.ndarray and contexts() else array
+    if type(array) is np.ndarray and contexts():
+        return _Table(array)
+    return _Items(array) if type(array) in (list, tuple, dict) and contexts() else array
 
 
 class _Table:
@@ -108,6 +110,32 @@ class _Table:
                 remedy="copy it first (w = w.copy()) and return the copy",
             )
         self.array[key] = value
+
+
+class _Items:
+    """A list, tuple or dict: Python's own, in which no traced value can say where."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __getitem__(self, key: Any) -> Any:
+        self._check(key)
+        return self.items[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._check(key)
+        self.items[key] = value
+
+    def _check(self, key: Any) -> None:
+        if is_traced(key):
+            ask_static(key)
+            kind = type(self.items).__name__
+            raise TracerIndexError(
+                f"an element of a {kind} at a place that is a traced value, known only when the "
+                "compiled code runs",
+                types=[describe(key)],
+                remedy="make an array of the elements, np.array(values)[i], or use gradc.switch",
+            )
 
 
 def _is_traced_key(key: Any) -> bool:
@@ -150,6 +178,53 @@ def read(value: Any) -> Any:
         if type(leaf) is Tracer:
             leaf.note_read()
     return value
+
+
+#: what asks for a value that has to be known -> what to write instead
+_INSTEAD = {
+    "the `if` of a comprehension": "a conditional expression in it, [x if c else 0.0 for x in a], "
+    "or np.where(condition, a, 0.0)",
+    "a comprehension over a range": "a loop, `for i in range(n): total = total + ...`, or a sum of "
+    "np.where(np.arange(len(a)) < n, a, 0.0)",
+    "`:=` in a conditional expression, or after an `and` or `or` of one": "bind the name in a "
+    "statement of its own, under an `if`",
+    "`filter`": "np.where(condition, a, 0.0) in what follows, or a loop with an `if`",
+    "`assert`": "assert what is known while tracing, as shapes, or check outside the compiled "
+    "function",
+}
+
+
+def known(value: Any, what: str) -> Any:
+    """A value that has to be known while tracing.
+
+    Raises StaticRequest where an argument tells it, and TracerBoolError, which names what asks.
+    """
+    if is_traced(value):
+        ask_static(value)
+        raise TracerBoolError(
+            f"{what} on a traced value, which is known only when the compiled code runs",
+            types=[describe(value)],
+            remedy=_INSTEAD[what],
+        )
+    return value
+
+
+def contained(value: Any, container: Any) -> Any:
+    """``value in container``, where numbers among them may be traced."""
+    if not (is_traced(value) or isinstance(container, (tuple, list, Tracer)) and holds_traced(
+            [container])):
+        return value in container
+    if is_array(container):
+        return (container == value).any()
+    if isinstance(container, (tuple, list)):
+        found: Any = False
+        for one in container:
+            same = one == value
+            if same is True or found is True:
+                return True
+            found = same if found is False else found | same
+        return found
+    return value in container
 
 
 def turned(before: Any, after: Any) -> bool:

@@ -109,7 +109,7 @@ def in_a_comprehension(x):
     (returns_nothing, "`the value returned` is None", "in all branches"),
     (recurs, "a recursion that ends on a traced value", "write it as a loop"),
     (iterates, "may advance the iterator `rest`", "make a list"),
-    (in_a_comprehension, "the truth of a traced value", "np.where"),
+    (in_a_comprehension, "the `if` of a comprehension on a traced value", "np.where"),
 ])  # fmt: skip
 def test_refused(function, what, remedy):
     before = BOX.value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from operator import truth
 from typing import Any
 
 import numpy as np
@@ -152,20 +153,22 @@ def test_a_request_is_not_swallowed() -> None:
 @pytest.mark.parametrize(
     ("function", "builtin", "what", "remedy"),
     [
-        (lambda x: bool(x.sum() > 0), ValueError, "the truth of a traced value", "np.where"),
-        (lambda x: sorted([x[0], x[1]]), TypeError, "(if, while, and, or, not)", "np.where"),
+        (lambda x: truth(x.sum() > 0), ValueError, "the truth of a traced value", "np.where"),
+        (lambda x: sorted([x[0], x[1]]), TypeError, "`sorted` of traced values", "np.sort"),
+        (lambda x: [x[0], x[1]].sort(), TypeError, "(if, while, and, or, not)", "np.where"),
         (lambda x: (x > 0) and x, TypeError, "the truth of a traced value", "np.logical_and"),
-        (lambda x: x if x[0] in (1.0, 2.0) else x, TypeError, "the truth", "np.where"),
+        (lambda x: x[0] in {1.0, 2.0}, TypeError, "the hash of a traced value", "a key"),
         (lambda x: float(x[0]), TypeError, "float() of a traced value", "leave out float()"),
         (lambda x: int(x[0]), TypeError, "int() of a traced value", "x.astype(int)"),
         (lambda x: x[0].item(), TypeError, "item() of a traced value", "leave out .item()"),
         (lambda x: x.tolist(), TypeError, "tolist() of a traced value", "list(x)"),
         (lambda x: range(x[0].astype(int)), IndexError, "used as an integer", "from a shape"),
-        (lambda x: [1, 2][x.argmax()], TypeError, "used as an integer", "from a shape"),
+        (lambda x: [1, 2][x.argmax()], TypeError, "an element of a list", "np.array(values)[i]"),
+        (lambda x: [1, 2].pop(x.argmax()), TypeError, "used as an integer", "from a shape"),
         (lambda x: np.exp([*x]), TypeError, "plain NumPy array", "np.zeros"),
         (lambda x: complex(x[0]), TypeError, "complex numbers", "two arrays"),
         (lambda x: pickle.dumps(x), TypeError, "cannot be pickled", "return it"),
-        (lambda x: max(x), TypeError, "the truth of a traced value", "np.where"),
+        (lambda x: max(x, key=abs), TypeError, "the truth of a traced value", "np.where"),
     ],
 )  # fmt: skip
 def test_numbers_asked_for(function: Any, builtin: type[Exception], what: str, remedy: str) -> None:
@@ -181,7 +184,7 @@ def test_numbers_asked_for(function: Any, builtin: type[Exception], what: str, r
 
 def test_the_text_of_an_error() -> None:
     def f(x: Any) -> Any:
-        return bool(x.sum() > 1)
+        return truth(x.sum() > 1)
 
     with pytest.raises(TracerError) as info:
         interpreted(f, np.ones(3))
