@@ -9,7 +9,6 @@ from gradc.codegen.prepare import in_memory_as, prepare
 from gradc.codegen.region.control import Control, may_take
 from gradc.codegen.region.lowering import RegionLowering, copied
 from gradc.codegen.region.onto import onto
-from gradc.codegen.region.sources import kept_by
 from gradc.codegen.region.stages import Body, Branch
 
 
@@ -20,8 +19,8 @@ class BranchControl(Control):
         """The stage."""
         node, outer = self.node, self.outer
         index, *operands = node.operands
-        kept = kept_by(node.attrs["branches"])
-        kept = {k: p for k, p in kept.items() if self.items[k] in outer.in_place}
+        position = dict(outer.updates(node))
+        kept = {k: position[i] - 1 for k, i in self.items.items() if i in outer.in_place}
         regions = []
         for n, graph in enumerate(node.attrs["branches"]):
             graph = prepare(onto(graph), lambda k, p: kept.get(k) == p)

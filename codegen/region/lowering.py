@@ -85,6 +85,23 @@ class RegionLowering(Lowering):
         beside = self.scheduler.registers | self.scheduler.rows
         return {i for i in super()._stored() if i not in beside} | self.spilled
 
+    def updates(self, node: Node) -> list[tuple[int, int]]:
+        """Also the results of a branch that stand beside its operands, from end to end."""
+        found = super().updates(node)
+        if node.op.name != "branch":
+            return found
+        done = {result for result, _ in found}
+        beside = {result: input_ for input_, result in self.mine.items()}
+        taken = {position for _, position in found}
+        for item in self.items(node).values():
+            operand = beside.get(item)
+            if item in done or operand is None or node.operands.count(operand) != 1:
+                continue
+            position = node.operands.index(operand)
+            if position not in taken and in_memory_as(self.graph.nodes[item].type):
+                found.append((item, position))
+        return found
+
     def owned(self, id_: int) -> bool:
         """Whether the memory of a value may be overwritten."""
         if id_ in self.scheduler.rows:

@@ -81,7 +81,7 @@ def large():
 
 def test_what_is_carried_is_in_place():
     """No array is copied from one step to the next, nor when a run begins or ends."""
-    params, x, y = mlp_data(np.float64, samples=48, features=8, hidden=16, classes=8)
+    params, x, y = mlp_data(np.float64, features=8, hidden=16, classes=8)
     small = gradc.train(mlp_loss, adam(), 8).ir(params, (x, y), stage="loops")
     for program in (small, large()):
         assert not re.search(r"in[0-9]: ", program)  # what is carried is not an input apart
