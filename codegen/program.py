@@ -20,7 +20,7 @@ from gradc.codegen.epilogue import ROWS, fuse_epilogues, on_tiles
 from gradc.codegen.loops import Contract, Irregular, LoopProgram, Print, Stage
 from gradc.codegen.lower import NestBuilder
 from gradc.codegen.prepare import ASSEMBLED, REGIONS, prepare
-from gradc.codegen.region import refined
+from gradc.codegen.region import refined, tape
 from gradc.codegen.region.ranges import ANY, Range, ranges
 from gradc.codegen.region.stages import Register, Scalar, number_of, takes_memory
 from gradc.codegen.region.straight import Assigned, Extent, Straight
@@ -115,7 +115,7 @@ class Lowering(Sharing):
         stages = self.stages()
         tapes = None
         if takes_memory(stages):
-            tapes = Buffer("tapes", "arena", I64, 1)
+            tapes = Buffer("tapes", "arena", I64, tape.WORDS)
             self.scratches.append((tapes, 0))
             self.lasting.add(tapes.name)
         place = self._plan_arena(stages)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from gradc.codegen.loops import Stage
 from gradc.codegen.prepare import prepare
 from gradc.codegen.program import Lowering, element_of
+from gradc.codegen.region import tape
 from gradc.codegen.region.control import Control, may_take
 from gradc.codegen.region.lowering import RegionLowering, copied
 from gradc.codegen.region.onto import onto
@@ -28,7 +29,7 @@ from gradc.ir.ops.control import LoopParts
 from gradc.ir.types import I64, UNKNOWN
 
 #: where a program knows what its tapes have taken
-TAPES = Buffer("tapes", "tapes", I64, 1)
+TAPES = Buffer("tapes", "tapes", I64, tape.WORDS)
 
 
 class LoopControl(Control):

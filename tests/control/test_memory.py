@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -110,3 +111,107 @@ def test_a_size_holds_what_a_segment_keeps_and_not_the_carries_alone() -> None:
     assert gated(trips, f"{whole}B")[0] == whole
     with pytest.raises(gradc.GradcError, match="keeps .* bytes at least"):
         gated(trips, "50kB")
+
+
+# -- memory that a call takes as it runs ---------------------------------------------------------
+
+STATE = 8 * WIDTH
+#: blocks that small tapes share, the tapes' lengths, results
+BESIDE = 100_000
+
+
+def taken(f: Any, *given: Any) -> tuple[int, Any]:
+    """Bytes that a call of value and gradient has taken at most, and what it gives."""
+    function = gradc.value_and_grad(f)
+    result = function(*given)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        function(*given)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    return most - before, result
+
+
+def shrunk(h: Any) -> Any:
+    return 0.999 * np.sin(h)
+
+
+@pytest.mark.parametrize("trips", [100, 4097, 8000])
+def test_the_tape_of_a_while_loop_is_at_most_twice_the_state_times_the_trips(trips: int) -> None:
+    """It doubles where it is full: just after it has, half of it is empty."""
+
+    def f(x: Any, n: Any) -> Any:
+        h = x
+        count = 0
+        while count < n:
+            h = shrunk(h)
+            count += 1
+        return np.sum(h * h)
+
+    most, _ = taken(f, np.ones(WIDTH), trips)
+    assert trips * STATE <= most < 2 * trips * STATE + BESIDE
+
+
+def test_the_tapes_of_nested_loops_are_the_state_times_all_trips() -> None:
+    def f(x: Any, n: Any) -> Any:
+        h = x
+        for i in gradc.range(n):
+            for _ in gradc.range(i):
+                h = shrunk(h)
+            h = h * h + 0.5
+        return np.sum(h)
+
+    n = 150
+    most, _ = taken(f, np.ones(WIDTH), n)
+    kept = STATE * (n * (n - 1) // 2 + n)
+    assert kept <= most < 1.05 * kept + BESIDE
+
+
+def test_a_while_loop_in_a_loop_keeps_at_most_twice_the_state_times_all_trips() -> None:
+    def f(x: Any, n: Any) -> Any:
+        h, trips = x, 0
+        for i in gradc.range(n):
+            k = i % 40
+            while k > 0:
+                h = shrunk(h)
+                k = k - 1
+                trips = trips + 1
+        return np.sum(h), trips
+
+    function = gradc.compile(lambda x, n: f(x, n))
+    n = 200
+    trips = int(function(np.ones(WIDTH), n)[1])
+    assert trips == sum(i % 40 for i in range(n))
+    most, _ = taken(lambda x, n: f(x, n)[0], np.ones(WIDTH), n)
+    assert trips * STATE <= most < 2 * trips * STATE + BESIDE
+
+
+def test_of_the_sides_of_a_branch_the_larger_is_kept_and_not_both() -> None:
+    def f(x: Any, n: Any) -> Any:
+        h = x
+        for i in gradc.range(n):
+            if i % 3 == 0:
+                h = shrunk(h)
+            else:
+                t = np.tanh(h)
+                h = np.cos(h) * t
+        return np.sum(h)
+
+    trips = 2000
+    most, _ = taken(f, np.ones(WIDTH), trips)
+    assert most < 3 * STATE * trips + BESIDE  # h, cos(h) and tanh(h); of the first side h alone
+
+
+def test_elements_that_a_branch_in_a_loop_overwrites_are_kept_one_by_one() -> None:
+    def f(x: Any, n: Any) -> Any:
+        a = x.copy()
+        for i in gradc.range(1, n):
+            if a[i] > 0.5:
+                a[i] = np.sin(a[i]) * a[i - 1]
+        return np.sum(a)
+
+    n = 20_000
+    most, _ = taken(f, np.linspace(0.1, 1.0, n), n)
+    assert most < 8 * 5 * n + BESIDE
