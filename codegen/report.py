@@ -170,7 +170,8 @@ class StageReport:
             named = [f"{t} {n:,}" for n, t in sizes if n]
             if named:
                 yield f"  {verb:<9}  {_listed(named)} bytes"
-        yield f"  intensity  {self.intensity:.2g} flops a byte"
+        if self.memory:  # which is not counted inside loops
+            yield f"  intensity  {self.intensity:.2g} flops a byte"
         for title, values in (
             ("in place", self.in_place), ("kept", self.kept), ("again", self.recomputed)
         ):
