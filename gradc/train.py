@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,7 @@ from gradc.step import LoopSpec, StepTypes
 from gradc.training_data import array_types, count, data_types, in_memory, opened, param_types
 from gradc.training_loop import Loop
 from gradc.training_memory import Memory
-from gradc.training_run import Run
+from gradc.training_run import Place, Run
 from gradc.training_watch import Options, Watch
 from gradc.tree import flatten, paths, unflatten
 
@@ -52,7 +52,8 @@ class TrainResult:
     skipped: how many of them changed nothing (``on_nonfinite="skip"``).
     validation: the measurements on samples held out; None without any.
     stopped: why training ended: "epochs", "callback", "early stopping", or "" where it was ended
-        by an exception.
+        by an exception, or is under way.
+    place: what :meth:`Trainer.fit` needs to go on from here.
     """
 
     params: Any
@@ -62,6 +63,7 @@ class TrainResult:
     skipped: int = 0
     validation: Validation | None = None
     stopped: str = "epochs"
+    place: Place | None = field(default=None, repr=False, compare=False)
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -110,10 +112,7 @@ def train(
 
 
 class Trainer:
-    """Made by :func:`train`. It keeps the compiled loop of each combination of types it met.
-
-    ``result`` is what the last training made, also one that was ended by an exception.
-    """
+    """Made by :func:`train`. It keeps the compiled loop of each combination of types it met."""
 
     def __init__(
         self,
@@ -139,7 +138,8 @@ class Trainer:
         self.spec = LoopSpec(
             loss, Parameters(loss, label), optimizer, size, bool(shuffle), on_nonfinite
         )
-        self.result: TrainResult | None = None
+        self._result: TrainResult | None = None
+        self._watch: Watch | None = None
         self._loops: dict[StepTypes, Loop] = {}
         self._last: Loop | None = None
         self._lock = threading.Lock()
@@ -166,14 +166,16 @@ class Trainer:
     ) -> TrainResult:
         """Train from ``params`` on, which stay as they are, and return the result.
 
-        params: a pytree of floating arrays or numbers.
+        params: a pytree of floating arrays or numbers; or a TrainResult of this trainer, to go on
+            from where that training ended, with its optimizer's state and its place in the epochs.
         data: a tuple of arrays with one sample to an index of the first axis; a step gets that many
             arguments after the parameters. A path to a ``.npy`` file is mapped into memory, and may
             be larger than it; so may a ``np.memmap``.
-        epochs: how often every sample is used, those before a resumption included.
+        epochs: how often every sample is used, those before a resumption, or of the
+            result it goes on from, included.
         seed: 0 <= seed < 2⁶⁴, decides the order of the samples, on every platform alike.
         callback: ``callback(epoch, loss)``, called after every epoch; a true answer ends the
-            training.
+            training. ``trainer.result`` is then what it has made so far.
         validation: arrays like ``data``, of samples held out, on which the loss is measured.
         metrics: functions of ``(params, *validation)`` by name, plain NumPy, each a number.
         every: so many steps lie between two measurements; an epoch if None.
@@ -193,20 +195,33 @@ class Trainer:
             count("epochs", epochs, 0), _seed(seed), callback, validation, dict(metrics or {}),
             every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
         )
-        job = self._job(params, data)
-        watch = Watch(self._run(job, options.seed), self.spec, options)
+        before = params if isinstance(params, TrainResult) else None
+        job = self._job(params if before is None else before.params, data)
+        run = self._run(job, options.seed)
+        if before is not None:
+            _go_on(run, before)
+        self._watch = watch = Watch(run, self.spec, options)
+        result = None
         try:
             watch.train()
+            result = watch.result(watch.stopped)
         except KeyboardInterrupt:
-            self.result = watch.result("")
-            raise TrainingInterrupted(self.result) from None
+            result = watch.result("")
+            raise TrainingInterrupted(result) from None
         except BaseException as error:
-            self.result = watch.result("")
+            result = watch.result("")
             if hasattr(error, "result"):
-                error.result = self.result
+                error.result = result
             raise
-        self.result = watch.result(watch.stopped)
-        return self.result
+        finally:
+            self._result, self._watch = result, None
+        return result
+
+    @property
+    def result(self) -> TrainResult | None:
+        """What the training under way has made so far, or the last one had when it ended."""
+        watch = self._watch
+        return self._result if watch is None else watch.result("")
 
     def compile(self, params: Any, data: Sequence[Any]) -> None:
         """Compile what :meth:`fit` runs for such arguments, ahead of time, without running it."""
@@ -358,6 +373,18 @@ class _Job:
     loop: Loop
     carried: list[Array]
     data: list[Array]
+
+
+def _go_on(run: Run, before: TrainResult) -> None:
+    """Have a run begin where another ended. Raises ArgumentError if that was of another kind."""
+    place = before.place
+    if place is None or (place.plan, place.what) != (run.plan, run.memory.what):
+        raise ArgumentError(
+            "the result is of another trainer, or of data of another size: there is no place in "
+            "this training where it would go on",
+            remedy="fit(result.params, ...) to begin a training with its parameters",
+        )
+    run.begin_at(before.steps, place.state, before.losses)
 
 
 def _seed(seed: Any) -> int:

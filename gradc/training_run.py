@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradc.config import settings
-from gradc.epochs import LOSSES
+from gradc.epochs import LOSSES, Carried, Plan
 from gradc.errors import NonFiniteError
 from gradc.nonfinite import culprit, is_finite, shown
 from gradc.training_loop import Loop
@@ -30,6 +31,15 @@ LATE = 0.15
 MEASURED = 0.01
 #: seconds from one copy of the state to the next, at least; and how many times what it takes
 KEEP, SHARE = 0.5, 100
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a training is: its plan, what it carries, and all that as bytes."""
+
+    plan: Plan
+    what: Carried
+    state: Array
 
 
 class Run:
@@ -64,6 +74,11 @@ class Run:
     def all_losses(self) -> Array:
         """The mean loss of each epoch that is done."""
         return np.concatenate([np.empty(0), *self.losses])
+
+    @property
+    def place(self) -> Place:
+        """The place that a training can go on from."""
+        return Place(self.plan, self.memory.what, self.memory.state.copy())
 
     # -- places in a training ------------------------------------------------------------------
 

@@ -214,6 +214,7 @@ class Watch:
             0 if skipped is None else int(skipped),
             self._validation(),
             stopped,
+            run.place,
         )
 
     def _validation(self) -> Validation | None:

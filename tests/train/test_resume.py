@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gradc
-from gradc.errors import CheckpointError
+from gradc.errors import ArgumentError, CheckpointError
 from gradc.optim import adam, sgd
 from tests.train.networks import mlp_data, mlp_loss
 
@@ -71,6 +71,39 @@ def test_what_is_in_it(tmp_path):
         assert np.array_equal(file["params['W1']"], result.params["W1"])
         assert file["state.step"] == 42
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_from_a_result(jit):
+    trainer = gradc.train(mlp_loss, adam(0.01), 8)
+    first = trainer.fit(PARAMS, (X, Y), epochs=2, seed=4)
+    same(trainer.fit(first, (X, Y), epochs=6, seed=4), fit())
+    same(trainer.fit(first, (X, Y), epochs=6, seed=4), fit())  # it is as it was
+
+
+def test_from_a_callback():
+    trainer, seen = gradc.train(mlp_loss, adam(0.01), 8), []
+
+    class Full(Exception):
+        pass
+
+    def stop(epoch, loss):
+        seen.append(trainer.result)
+        if epoch == 1:
+            raise Full
+
+    with pytest.raises(Full):
+        trainer.fit(PARAMS, (X, Y), epochs=6, seed=4, callback=stop)
+    assert [r.steps for r in seen] == [7, 14] and trainer.result.steps == 14
+    assert not np.array_equal(seen[0].params["W1"], seen[1].params["W1"])
+    for result in (*seen, trainer.result):
+        same(trainer.fit(result, (X, Y), epochs=6, seed=4), fit())
+
+
+def test_from_a_result_of_another_training():
+    result = gradc.train(mlp_loss, adam(0.01), 8).fit(PARAMS, (X, Y), epochs=1)
+    for trainer in (gradc.train(mlp_loss, adam(0.01), 9), gradc.train(mlp_loss, sgd(0.1), 8)):
+        with pytest.raises(ArgumentError, match="the result is of another trainer"):
+            trainer.fit(result, (X, Y))
 
 
 def test_another_training(tmp_path):
