@@ -26,6 +26,7 @@ from gradc.syntax.convert import rewritten
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gradc.address import Address
     from gradc.codegen.report import Report
     from gradc.export import Exported
 
@@ -305,6 +306,31 @@ class Compiled(Generic[P, R]):
         from gradc.export import export
 
         return export(self, path, types, formats, target, name, blas)
+
+    def address(self, *types: Any, abi: str, data: bool = False) -> Address:
+        """The function at a raw address, for engines that call C functions.
+
+        types: those of :meth:`export`.
+        abi: "scipy": ``double (double)`` of one number, ``double (int, double *)`` of several or of
+            an array; ``.callable`` is a ``scipy.LowLevelCallable`` for integration, a failure NaN.
+            "numba": ``int64_t (inputs, outputs)``, numbers by value, arrays and all outputs by
+            pointer; ``.function`` can be called in compiled code, and returns 0 where all is well.
+            "nutpie": of a number, its density with the gradient, ``int (size_t n, const double *x,
+            double *gradient, double *value, void *)``; of an array, what expands a draw.
+        data: SciPy's signatures with ``void *``, which is not looked at.
+
+        >>> import numpy as np, gradc
+        >>> from scipy.integrate import quad
+        >>> bell = gradc.compile(lambda x: np.exp(-x * x)).address("f64", abi="scipy")
+        >>> round(quad(bell.callable, -10, 10)[0] ** 2, 12)
+        3.14159265359
+
+        The code stays as long as the address, or what was made of it. Raises ArgumentError for a
+        function that the engine cannot call, OptionError for an unknown abi.
+        """
+        from gradc.address import address
+
+        return address(self, types, abi, data)
 
     def __copy__(self) -> Compiled[P, R]:
         return self
