@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
+from gradc.syntax.analysis import walk
 from gradc.syntax.convert import CHOOSING
 
 #: the variable of rewritten code that holds the runtime
@@ -48,7 +49,7 @@ def located(made: Any, at: Any) -> Any:
     end = (at.end_lineno, at.end_col_offset)
     if at.lineno != at.end_lineno:  # a call would be taken to be in the last of its lines
         end = (at.lineno, at.col_offset + 1)
-    nodes: Iterator[Any] = ast.walk(made)
+    nodes: list[Any] = walk(made)
     for node in nodes:
         if not hasattr(node, "lineno") and "lineno" in node._attributes:
             node.lineno, node.col_offset = at.lineno, at.col_offset
@@ -67,7 +68,7 @@ def _later(value: ast.expr) -> ast.Lambda:
 
 def is_harmless(node: ast.expr) -> bool:
     """Whether an expression has no effect, and cannot fail where it is not wanted."""
-    return all(isinstance(inner, _HARMLESS) for inner in ast.walk(node))
+    return all(isinstance(inner, _HARMLESS) for inner in walk(node))
 
 
 def is_static(test: ast.expr) -> bool:
@@ -138,7 +139,7 @@ class Expressions:
         return self(node)
 
     def _stays(self, node: ast.AST) -> bool:
-        return any(isinstance(inner, _BOUND_TO_PLACE) for inner in ast.walk(node))
+        return any(isinstance(inner, _BOUND_TO_PLACE) for inner in walk(node))
 
     def _JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
         return node
@@ -225,7 +226,7 @@ class Expressions:
 
     def _Subscript(self, node: ast.Subscript) -> ast.expr:
         new: ast.Subscript = self.inside(node)
-        known = all(isinstance(inner, _WRITTEN_OUT) for inner in ast.walk(node.slice))
+        known = all(isinstance(inner, _WRITTEN_OUT) for inner in walk(node.slice))
         if isinstance(node.ctx, ast.Del) or known and isinstance(node.ctx, ast.Load):
             return new
         table = hook("table", new.value, at=node.value)

@@ -10,12 +10,14 @@ import ast
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
+from gradc.syntax.analysis import walk
+
 Node = TypeVar("Node", bound=ast.AST)
 
 
 def normal(function: Node) -> Node:
     """The node of a function in such terms: a new one if anything changes."""
-    if not any(isinstance(inner, (ast.Match, ast.NamedExpr)) for inner in ast.walk(function)):
+    if not any(isinstance(inner, (ast.Match, ast.NamedExpr)) for inner in walk(function)):
         return function
     made: Node = _Normal().visit(function)
     return made

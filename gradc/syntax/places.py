@@ -2,20 +2,18 @@
 
 A *form* is a function that rewritten code is compiled as: the user's own (its root), or a block
 of it that runs as a side of a branch or the body of a loop. A *site* is a statement of a form that
-may meet a traced value.
+may meet a traced value. (No dataclasses: to make them takes longer than to import all the rest.)
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from types import CodeType
 
 from gradc.syntax.analysis import Names, escapes
 
 
-@dataclass(frozen=True, eq=False)
 class Place:
     """A block, from one of its statements on.
 
@@ -25,12 +23,18 @@ class Place:
     of: the form, of a block at its top.
     """
 
-    block: list[ast.stmt]
-    index: int = 0
-    up: Place | None = None
-    loop: Site | None = None
-    wall: ast.stmt | None = None
-    of: Form | None = None
+    __slots__ = ("block", "index", "loop", "of", "up", "wall")
+
+    def __init__(
+        self, block: list[ast.stmt], index: int = 0, up: Place | None = None,
+        loop: Site | None = None, wall: ast.stmt | None = None, of: Form | None = None,
+    ) -> None:
+        self.block = block
+        self.index = index
+        self.up = up
+        self.loop = loop
+        self.wall = wall
+        self.of = of
 
     @property
     def form(self) -> Form:
@@ -40,7 +44,7 @@ class Place:
 
     def at(self, index: int) -> Place:
         """The place of another statement of the block."""
-        return replace(self, index=index)
+        return Place(self.block, index, self.up, self.loop, self.wall, self.of)
 
     def enclosing_loop(self) -> Site | None:
         """The innermost loop around, in this form."""
@@ -68,7 +72,6 @@ class Place:
         return None
 
 
-@dataclass(eq=False)
 class Form:
     """Statements that are compiled as a function of their own, when they are first needed.
 
@@ -79,20 +82,25 @@ class Form:
     is_root: it is the user's function, which returns what that returns.
     """
 
-    name: str
-    block: list[ast.stmt]
-    end: Names
-    item: ast.expr | None = None
-    value: ast.expr | None = None
-    is_root: bool = False
-    code: CodeType | None = None
+    __slots__ = ("block", "code", "end", "is_root", "item", "name", "value")
+
+    def __init__(
+        self, name: str, block: list[ast.stmt], end: Names, item: ast.expr | None = None,
+        value: ast.expr | None = None, is_root: bool = False,
+    ) -> None:
+        self.name = name
+        self.block = block
+        self.end = end
+        self.item = item
+        self.value = value
+        self.is_root = is_root
+        self.code: CodeType | None = None
 
     def nodes(self) -> list[ast.AST]:
         """The statements and expressions that are compiled."""
         return [*self.block, *(one for one in (self.item, self.value) if one is not None)]
 
 
-@dataclass(eq=False)
 class Site:
     """A statement that may meet a traced value.
 
@@ -103,15 +111,22 @@ class Site:
     refusal: the statement that a jump would have to leave, but cannot.
     """
 
-    number: int
-    node: ast.If | ast.For | ast.While
-    place: Place
-    form: Form
-    escapes: Names
-    leaves: str = ""
-    tracked: bool = False
-    refusal: ast.stmt | None = None
-    forms: dict[str, Form] = field(default_factory=dict)
+    __slots__ = (
+        "escapes", "form", "forms", "leaves", "node", "number", "place", "refusal", "tracked")
+
+    def __init__(
+        self, number: int, node: ast.If | ast.For | ast.While, place: Place, form: Form,
+        escapes: Names,
+    ) -> None:
+        self.number = number
+        self.node = node
+        self.place = place
+        self.form = form
+        self.escapes = escapes
+        self.leaves = ""
+        self.tracked = False
+        self.refusal: ast.stmt | None = None
+        self.forms: dict[str, Form] = {}
 
     def made(self, name: str, make: Callable[[], Form]) -> Form:
         """A form that belongs to the site, made once."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import CellType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -40,12 +39,14 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """How a block was left, and the value that it returns if it returns."""
 
-    code: Any
-    value: Any
+    __slots__ = ("code", "value")
+
+    def __init__(self, code: Any, value: Any) -> None:
+        self.code = code
+        self.value = value
 
     @property
     def is_traced(self) -> bool:

@@ -47,7 +47,7 @@ class Unit:
         body: Sequence[ast.AST] = statements or [node.body]  # type: ignore[list-item]
         parameters = arguments(node)
         self.first = next(iter(parameters), None)
-        nodes = list(analysis.in_scope(body))
+        nodes = analysis.in_scope(body)
         self.globals = analysis.declared(nodes, ast.Global)
         self.nonlocals = analysis.declared(nodes, ast.Nonlocal)
         bound = analysis.stores(body) | set(parameters)
@@ -56,8 +56,8 @@ class Unit:
             used |= {"__class__"}
         self.used = used
         self.visible = (outer & used) | (bound - self.globals)
-        self.set_within = analysis.set_from_within(body) & self.visible
-        always = analysis.captured(body) | self.nonlocals | self.set_within
+        self.set_within = analysis.set_from_within(nodes) & self.visible
+        always = analysis.captured(nodes) | self.nonlocals | self.set_within
         self.live = analysis.Liveness(statements, frozenset(always))
         self.written = names_written(node, self.may_be_users)
         self.sites: list[Site] = []
@@ -77,7 +77,8 @@ class Unit:
     def bound_in(self, nodes: Iterable[ast.AST | None]) -> frozenset[str]:
         """The variables that statements bind, also by the functions that they call."""
         listed = [node for node in nodes if node is not None]
-        calls = any(isinstance(inner, ast.Call) for node in listed for inner in ast.walk(node))
+        calls = self.set_within and any(
+            isinstance(inner, ast.Call) for node in listed for inner in analysis.walk(node))
         return (analysis.stores(listed) & self.visible) | (
             self.set_within if calls else frozenset()
         )
@@ -211,10 +212,14 @@ class Family:
                                 decorator_list=[])
         factory = ast.FunctionDef(name=_FACTORY, args=spec, body=[body], decorator_list=[],
                                   returns=None, type_comment=None)
-        ours = [node for node in ast.walk(factory) if getattr(node, "of_ours", False)]
+        nodes = analysis.walk(factory)
+        ours = [node for node in nodes if "of_ours" in node.__dict__]
         for node in ours:
-            node.args.vararg = ast.arg(_LATER)  # type: ignore[attr-defined]
-        module = ast.fix_missing_locations(ast.Module([factory], []))
+            node.args.vararg = ast.copy_location(ast.arg(_LATER), node)  # type: ignore[attr-defined]
+        for node in nodes:
+            if node._attributes and "end_lineno" not in node.__dict__:
+                ast.copy_location(node, function)
+        module = ast.Module([factory], [])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they were given when the file was imported
             code = compile(module, self.code.co_filename, "exec",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
+from gradc.syntax.analysis import walk
+
 #: methods of an array that write into it, and NumPy's functions that write into the first argument
 _WRITING = frozenset(("fill", "put", "sort", "partition", "itemset", "resize"))
 _INTO_FIRST = frozenset(("at", "copyto", "put", "place", "putmask", "fill_diagonal"))
@@ -22,7 +24,7 @@ def names_written(node: ast.AST, may_be_users: Callable[[ast.expr], bool]) -> fr
     found: set[str] = set()
     #: name -> the variables that it may be a view of
     views: dict[str, set[str]] = {}
-    for inner in ast.walk(node):
+    for inner in walk(node):
         match inner:
             case ast.Subscript(ctx=ast.Store()) | ast.AugAssign():
                 target = inner.target if isinstance(inner, ast.AugAssign) else inner.value
@@ -32,7 +34,7 @@ def names_written(node: ast.AST, may_be_users: Callable[[ast.expr], bool]) -> fr
             case ast.Assign(targets=targets, value=value):
                 _note(views, targets, _roots(value))
             case ast.For(target=target, iter=value):
-                _note(views, [target], {x.id for x in ast.walk(value) if isinstance(x, ast.Name)})
+                _note(views, [target], {x.id for x in walk(value) if isinstance(x, ast.Name)})
     while True:
         more = {base for name in found & views.keys() for base in views[name]} - found
         if not more:
@@ -42,7 +44,7 @@ def names_written(node: ast.AST, may_be_users: Callable[[ast.expr], bool]) -> fr
 
 def _note(views: dict[str, set[str]], targets: list[ast.expr], bases: set[str]) -> None:
     for target in targets:
-        for one in ast.walk(target):
+        for one in walk(target):
             if isinstance(one, ast.Name):
                 views.setdefault(one.id, set()).update(bases)
 
