@@ -181,7 +181,10 @@ class Rewriter:
 
     def _Return(self, node: ast.Return, place: Place) -> list[ast.stmt]:
         if self.form.is_root:
-            return [self.expression.inside(node)]
+            new: ast.Return = self.expression.inside(node)
+            if new.value is not None and not self.unit.perhaps.isdisjoint(_handed_on(node.value)):
+                new = ast.copy_location(ast.Return(hook("read", new.value, at=node)), node)
+            return [new]
         value = self.expression(node.value or located(ast.Constant(None), node))
         return [located(ast.Return(hook("returned", value, at=node)), node)]
 
@@ -258,6 +261,16 @@ class Rewriter:
 
     def _ClassDef(self, node: ast.ClassDef, place: Place) -> list[ast.stmt]:
         return [node]
+
+
+def _handed_on(value: ast.expr | None) -> set[str]:
+    """The variables that an expression gives as they are, without reading them."""
+    match value:
+        case ast.Name(id=name):
+            return {name}
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Dict(values=parts):
+            return {name for part in parts for name in _handed_on(part)}
+    return set()
 
 
 def has_raise(block: list[ast.stmt]) -> bool:

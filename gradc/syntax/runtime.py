@@ -66,6 +66,7 @@ class Expressions:
 
     table = staticmethod(values.table)
     owned = staticmethod(values.owned)
+    read = staticmethod(values.read)
 
     @staticmethod
     def truth(value: Any) -> Any:

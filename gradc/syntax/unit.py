@@ -59,6 +59,9 @@ class Unit:
         self.set_within = analysis.set_from_within(nodes) & self.visible
         always = analysis.captured(nodes) | self.nonlocals | self.set_within
         self.live = analysis.Liveness(statements, frozenset(always))
+        #: the variables that only statements inside others assign, so that they may have no value
+        simple = (one for one in statements if not any(analysis.blocks(one)))
+        self.perhaps = bound - set(parameters) - analysis.stores(simple)
         self.written = names_written(node, self.may_be_users)
         self.sites: list[Site] = []
         self.root = Form("the function", statements, self.live.always, is_root=True)

@@ -232,13 +232,35 @@ def test_the_error_names_the_variable_and_the_line_that_reads_it(f: Callable[...
     assert "assign it before the loop" in info.value.remedy
 
 
-def test_of_what_is_returned_the_error_names_the_loop() -> None:
-    with pytest.raises(UndefinedError) as info:
-        gradc.compile(counted)(A, 0, 0)
-    first = counted.__code__.co_firstlineno + 1
+def of_a_branch(a, n, m):
+    if a[0] > m:
+        y = a[0]
+    return {"y": (y, 1.0)}
+
+
+def of_a_text(a, n, m):
+    if a[0] > m:
+        text = "positive"
+    return text
+
+
+def of_a_helper(a, n, m):
+    return counted(a, n, m) * 2
+
+
+@pytest.mark.parametrize(("f", "g", "name"), [
+    (counted, counted, "s"), (of_a_branch, of_a_branch, "y"), (of_a_text, of_a_text, "text"),
+    (of_a_helper, counted, "s"),
+])  # fmt: skip
+def test_of_what_is_returned_the_error_names_the_return(
+    f: Callable[..., Any], g: Callable[..., Any], name: str
+) -> None:
+    with pytest.raises(UndefinedError, match=f"`{name}` has") as info:
+        gradc.compile(f)(-np.ones(3), 0, 0)
+    lines, first = inspect.getsourcelines(g)
+    line = first + next(k for k, line in enumerate(lines) if "return" in line)
     assert info.value.where is not None
-    assert (info.value.where.line, info.value.where.function) == (first, "counted")
-    assert f"`s` has no value: the loop in line {first} assigns it" in str(info.value)
+    assert (info.value.where.line, info.value.where.function) == (line, g.__name__)
 
 
 def test_what_is_not_read_is_not_checked() -> None:
