@@ -17,8 +17,6 @@ from gradc.errors import ReadOnlyError, TracerBoolError, TracerIndexError
 from gradc.tracer import Tracer, constant
 from gradc.tree import flatten, unflatten
 
-#: the references to what only an argument of a function holds
-_ALONE = 2
 #: how many objects are searched for traced values
 _MANY = 10_000
 
@@ -147,12 +145,28 @@ def _is_traced_key(key: Any) -> bool:
 
 def owned(value: Any) -> Any:
     """A plain array that has just been made, and that nothing else holds, as one of the trace."""
-    if type(value) is not np.ndarray or not contexts() or sys.getrefcount(value) > _ALONE:
+    if type(value) is not np.ndarray or not contexts():
         return value
+    alone = all(held <= most for held, most in zip(_held(value), _ALONE, strict=True))
+    return own(value) if alone else value
+
+
+def _held(value: Any) -> tuple[int, int]:
+    """How often an array is referred to, and what it is a view of."""
     base = value.base
-    if base is not None and (type(base) is not np.ndarray or sys.getrefcount(base) > _ALONE + 1):
-        return value
-    return own(value)
+    if base is None:
+        return sys.getrefcount(value), 0
+    if type(base) is not np.ndarray:
+        return sys.getrefcount(value), sys.maxsize
+    return sys.getrefcount(value), sys.getrefcount(base)
+
+
+def _of_a_new_one(value: Any) -> tuple[int, int]:
+    return _held(value)
+
+
+#: the same of a new view of a new array, in a function such as ``owned``
+_ALONE = _of_a_new_one(np.empty(2)[:1])
 
 
 def where(condition: Any, chosen: Any, other: Any) -> Any:
