@@ -19,6 +19,9 @@ from gradc.ir.regions import Cycle, Halves, chosen, extract, halves, loop_activi
 from gradc.ir.tapes import added, is_tape, zeros_like
 from gradc.ir.types import UNKNOWN, TensorType
 
+#: iterations that are thought to be made where their number is not known
+SOME = 16
+
 
 class LoopPlan(Plan):
     """The reverse of a loop is a loop backward."""
@@ -35,10 +38,13 @@ class LoopPlan(Plan):
         self.ys = [k for k in chosen(ys) if use.results[self.first + k]]
         at_xs, at_captures = 1 + count, 1 + count + xs
         tail = len(use.lasting) - (len(body.inputs) - at_xs)
-        last = [
-            lasts or small(t, attrs["length"])
-            for lasts, t in zip(use.lasting[tail:], body.input_types[at_xs:], strict=True)
-        ]
+        trips = attrs["length"] if attrs["length"] > 0 else SOME
+        free = {0: 0}
+        for k, lasts in enumerate(use.lasting[tail:], at_xs):
+            if lasts or small(body.input_types[k], attrs["length"]):
+                free[k] = 0
+            elif k >= at_captures:
+                free[k] = trips
         wrt = [
             *(1 + k for k in self.carries), *(at_xs + k for k in self.xs),
             *(at_captures + k for k in self.captures),
@@ -47,9 +53,7 @@ class LoopPlan(Plan):
             return halves(
                 body, wrt, [*self.carries, *(count + k for k in self.ys)],
                 [at_captures + k for k in self.captures],
-                lambda k: k == 0 or (k >= at_xs and last[k - at_xs]),
-                range(at_xs, at_captures),
-                [k for k in range(at_captures, len(body.inputs)) if last[k - at_xs]],
+                free, range(at_xs, at_captures), range(at_captures, len(body.inputs)),
                 [(1 + k, k) for k in undo],
             )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value
 from gradc.ir.loop_reverse import LoopPlan
-from gradc.ir.region_plan import Plan, Pulled, Running, States, Use, remade, seeds, small
+from gradc.ir.region_plan import Plan, Pulled, Running, States, Use, remade, seeds
 from gradc.ir.regions import Halves, activity, chosen, extract, halves, origin
 from gradc.ir.tapes import zeros_like, zeros_of
 from gradc.ir.types import TensorType
@@ -33,17 +33,13 @@ class BranchPlan(Plan):
         flags = activity(node, use.operands)
         self.outputs = [k for k in chosen(flags) if use.results[k]]
         self.first = len(node.type.items)
-        types = branches[0].input_types
-        lasting = use.lasting[1:]
-        last = [a or small(t, 1) for a, t in zip(lasting, types, strict=True)]
-        priced = [k for k in chosen(last) if not lasting[k]]
+        free = {k: int(not lasting) for k, lasting in enumerate(use.lasting[1:])}
         self.undo = sorted(use.undo)
         self.halves = [
             halves(
-                g, self.inputs, self.outputs, self.running, last.__getitem__,
+                g, self.inputs, self.outputs, self.running, free,
                 undo=[(place, k) for k in self.undo
                       if (place := origin(g, g.outputs[k])) is not None],
-                priced=priced,
             )
             for g in branches
         ]

@@ -7,7 +7,7 @@ off (:func:`halves`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -180,24 +180,24 @@ def halves(
     wrt: Sequence[int],
     outputs: Sequence[int],
     running: Sequence[int],
-    free: Callable[[int], bool],
+    free: Mapping[int, int],
     optional: Sequence[int] = (),
     fixed: Sequence[int] = (),
     undo: Sequence[tuple[int, int]] = (),
-    priced: Sequence[int] = (),
 ) -> Halves:
     """Differentiate a region in the inputs at ``wrt`` from the outputs at ``outputs``, and cut it.
 
     ``running`` are those of ``wrt`` whose cotangent goes on from a given one, ``optional`` those
-    that may have none. ``free`` says of an input's position whether the backward part can have it
-    without its being kept; ``fixed`` are those that are the same in every iteration. ``undo`` are
+    that may have none. ``free`` are positions of inputs that the backward part can have without
+    their being kept in each iteration, but once for so many, or not at all for 0; ``fixed`` are
+    those that are the same in every iteration. ``undo`` are
     arrays, inputs and the outputs that they become, whose writes the backward part undoes. Raises
     Cycle where that cannot be.
     """
     from gradc.ir.autodiff import reverse
     from gradc.ir.residuals import choose
 
-    lasting = [k for k in range(len(region.inputs)) if free(k)]
+    lasting = [k for k, trips in free.items() if not trips]
     adjoint, present, lengths = reverse(
         region, wrt, outputs, running, optional, lasting, undo)
     adjoint = _tidied(adjoint)
@@ -218,12 +218,12 @@ def halves(
         old |= {next(found) for _ in range(writes)}
         before.append(restored[0])
         instead |= {a: b for a, b in zip(stages, restored, strict=True) if a != b}
-    free_inputs = {id_ for id_, k in position.items() if free(k)}
+    free_inputs = {adjoint.inputs[k]: trips for k, trips in free.items()}
     ends = [i for i in (*backward, *before) if i is not None]
     forward = list(adjoint.outputs[:total])
     kept = choose(
         adjoint, behind, ends, forward, free_inputs, instead,
-        {adjoint.inputs[k] for k in fixed}, old, {adjoint.inputs[k] for k in priced},
+        {adjoint.inputs[k] for k in fixed}, old,
     )
     at = count + len(outputs)
     made = Halves(

@@ -32,19 +32,18 @@ def choose(
     behind: Collection[int],
     outputs: Collection[int],
     forward: Collection[int],
-    free: Collection[int],
+    free: Mapping[int, int],
     instead: Mapping[int, int],
     fixed: Collection[int] = (),
     sure: Collection[int] = (),
-    priced: Collection[int] = (),
 ) -> list[int]:
     """The nodes to keep or take from what is there, in order; ``sure`` ones are kept if read.
 
     ``behind`` are the nodes of the backward part, ``outputs`` its results, ``forward`` those of the
-    forward part. There are the ``free`` inputs, of which ``fixed`` ones are the same in every
-    iteration (what depends on them alone is computed once), and versions of arrays, which the
-    backward part has by nodes of its own ``instead``. Of the free inputs those that are ``priced``
-    are there once they are kept.
+    forward part. There are the ``free`` inputs, each kept once for a number of iterations, or for
+    nothing if that is 0, of which ``fixed`` ones are the same in every iteration (what depends on
+    them alone is computed once), and versions of arrays, which the backward part has by nodes of
+    its own ``instead``.
     """
     read = _read(graph, behind, outputs)
     twice = _cone(graph, [*forward, *graph.effects])
@@ -59,9 +58,9 @@ def choose(
     while todo:
         node = graph.nodes[todo.pop()]
         if node.id not in again:
-            there = node.id in read or node.id in instead or (
-                node.id in free and node.id not in priced)
-            leaves[node.id] = 0 if there else _kept(node)
+            trips = free.get(node.id, 1)
+            there = node.id in read or node.id in instead or not trips
+            leaves[node.id] = 0 if there else _kept(node) // trips
             continue
         operands[node.id] = [i for i in node.operands if graph.nodes[i].op.name != "const"]
         fresh = set(operands[node.id]) - seen

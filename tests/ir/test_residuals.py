@@ -89,3 +89,21 @@ def test_an_array_that_is_read_for_nothing_nonlinear_is_not_carried_backward() -
         a.builder, body, carries=[a], captures=[w], length=N))
     assert kept(graph) == []
     check_derivatives(graph, draw((N,), (N,)))
+
+
+@pytest.mark.parametrize("trips", [3, -1])
+def test_what_no_iteration_changes_is_kept_once(trips: int) -> None:
+    """As a column of Q against the columns that follow, in Gram and Schmidt's method."""
+    inner = region("inner", [I, vec(N), vec(N)], lambda k, t, q: ops.sin(t) * q)
+
+    def row(i: Value, q: Value) -> Value:
+        count = {"length": trips} if trips > 0 else {"trips": i}
+        (t,) = ops.loop(i.builder, inner, carries=[q * q], captures=[q], **count)
+        return ops.tanh(t + q)
+
+    body = region("row", [I, vec(N)], row)
+    graph = region("f", [vec(N)], lambda q: ops.loop(q.builder, body, carries=[q], length=N))
+    length = "?" if trips < 0 else trips
+    # of the outer iteration its state and a slope; of an inner one its own two
+    assert kept(graph) == sorted([*[f"f64[{length},{N}]"] * 2, V, V])
+    check_derivatives(graph, draw((N,)))
