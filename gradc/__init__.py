@@ -29,7 +29,7 @@ from gradc.control import (
 )
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
-from gradc.errors import GradcError
+from gradc.errors import GradcError, UnrolledLoopWarning
 from gradc.evaluation import EarlyStopping, Validation
 from gradc.train import Trainer, TrainingInterrupted, TrainResult, train
 from gradc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
@@ -43,6 +43,7 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "TrainingInterrupted",
+    "UnrolledLoopWarning",
     "Validation",
     "check_grads",
     "checkpoint",

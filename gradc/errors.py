@@ -120,6 +120,10 @@ class LoopError(GradcError, TypeError):
     final = True
 
 
+class UnrolledLoopWarning(UserWarning):
+    """A long loop could not be one of the graph: its iterations stand there one after another."""
+
+
 class TripsError(GradcError, RuntimeError):
     """A loop ran more often than its ``max_trips`` allow."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from types import CellType
 from typing import TYPE_CHECKING, Any
 
 from gradc.context import contexts, current
 from gradc.conversions import guess
-from gradc.errors import LoopError
+from gradc.errors import GradcError, LoopError, UnrolledLoopWarning
 from gradc.syntax import sequences, values
 from gradc.syntax.analysis import escapes
 from gradc.syntax.expressions import is_harmless
@@ -29,6 +30,8 @@ UNROLL = 16
 UNROLL_AROUND = 4
 #: as many operations as unrolled loops may make of a function
 MOST = 500_000
+#: operations of a loop from which on a warning says why it could not stay one
+LARGE = 3000
 
 #: builtins that do something each time they are called, so that a loop that calls them is unrolled
 _ACTING = frozenset(("print", "next", "input", "open", "exec", "eval", "setattr", "delattr"))
@@ -47,6 +50,8 @@ class Frame(Branches):
         self._iterators: dict[int, Iterator[Any]] = {}
         #: site -> how a loop ended that has been compiled
         self._outcomes: dict[int, Outcome | None] = {}
+        #: site -> why a loop could not be compiled that Python runs in its place
+        self._refused: dict[int, Exception] = {}
 
     # -- hooks ---------------------------------------------------------------------------------
 
@@ -108,7 +113,9 @@ class Frame(Branches):
             marks = [(one, one.failure, one.request, {**one.guessed}) for one in contexts()]
             try:
                 outcome = self._counted(site, sequence)
-            except Exception:  # Python runs it as it is, and raises again what is an error there
+            except Exception as error:
+                # Python runs it as it is, and raises again what is an error there.
+                self._refused[site.number] = error
                 for context, failure, request, guessed in marks:
                     context.failure, context.request = failure, request
                     for leaf in context.guessed.keys() - guessed:
@@ -142,8 +149,14 @@ class Frame(Branches):
 
     def _limited(self, site: Site, iterable: Iterable[Any]) -> Iterator[Any]:
         """What an unrolled loop goes over, until it has made too much of it."""
+        context = current()
+        told = 0 if context is None else len(context.builder.nodes) + LARGE
+        why = self._refused.pop(site.number, None)
         for item in iterable:
             context = current()
+            if why is not None and context is not None and len(context.builder.nodes) > told:
+                self._tell(site, why)
+                why = None
             if context is not None and len(context.builder.nodes) > MOST:
                 raise LoopError(
                     f"the loop is unrolled, into more than {MOST} operations",
@@ -151,6 +164,16 @@ class Frame(Branches):
                     remedy="go over gradc.range(n), which stays a loop, or says why it cannot",
                 )
             yield item
+
+    def _tell(self, site: Site, why: Exception) -> None:
+        """Warn that a long loop is unrolled, and why."""
+        reason = why.what if isinstance(why, GradcError) else str(why)
+        where = self.where(site)
+        warnings.warn_explicit(
+            f"a loop is unrolled, into more than {LARGE} operations, which take long to compile: "
+            f"{reason}. Over gradc.range(n) it stays a loop, or says why it cannot",
+            UnrolledLoopWarning, where.file, where.line,
+        )
 
     # -- compiled loops ------------------------------------------------------------------------
 
