@@ -21,8 +21,8 @@ from gradc.codegen.targets import Target
 from gradc.ir.graph import Node
 from gradc.ir.types import strides_of
 
-#: flops of an epilogue for each element
-LARGEST = 16
+#: flops of an epilogue for each element: enough for the update of Adam
+LARGEST = 24
 #: rows whose plain sums are as exact as those of nests: a tile adds up some eight first
 ROWS = 1024
 
