@@ -33,3 +33,10 @@ def test_the_costs_around_calls_without_peers(tmp_path: Path) -> None:
     name = "first mlp 4-32-32-1 x32"
     assert [row["cost"] for row in rows] == ["import", name, f"{name}, warm"]
     assert all(row["figure"] > 0 for row in rows)
+
+
+def test_training_without_peers() -> None:
+    command = [sys.executable, str(RUN.parent / "bench_training.py"), "--quick", "--only", "eleven"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "sgd eleven lines x4        float64  gradc" in done.stdout
