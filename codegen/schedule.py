@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -141,7 +141,7 @@ class Scheduler:
 
     def run(self) -> list[Step]:
         """The steps of the graph, in an order that can run."""
-        for node in self.graph.nodes:
+        for node in self._ordered():
             name = node.op.name
             if name in ("input", "const") or is_view(self.graph, node):
                 continue
@@ -156,6 +156,10 @@ class Scheduler:
             else:
                 self._join(node)
         return self.steps
+
+    def _ordered(self) -> Iterable[Node]:
+        """The nodes in an order in which they can run."""
+        return self.graph.nodes
 
     def _alone(self, node: Node) -> bool:
         """Whether a node is a step of its own."""

@@ -45,6 +45,22 @@ class RegionScheduler(Scheduler):
             elif straight and node.op.name == "gather":
                 self.rows.add(node.id)
 
+    def _ordered(self) -> Iterable[Node]:
+        """Scalars that follow from what the region is given come first.
+
+        A nest that reads one runs after it: such a nest could not begin before, nor follow a
+        product on its tiles where another nest of the same loops did.
+        """
+        graph, early = self.graph, set[int]()
+        for node in graph.nodes:
+            if node.op.name in ("input", "const") or (
+                node.op.family == "elementwise"
+                and node.id in self.registers
+                and early.issuperset(node.operands)
+            ):
+                early.add(node.id)
+        return sorted(graph.nodes, key=lambda node: node.id not in early)
+
     def _alone(self, node: Node) -> bool:
         return super()._alone(node) or is_straight(self.graph, node)
 
