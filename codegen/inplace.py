@@ -89,10 +89,13 @@ def _chosen(
 
 
 def overwrites(stages: Sequence[Stage], result: Buffer, operand: Buffer, target: Target) -> bool:
-    """Whether the stages of a step may store a result where an operand is that ends with them."""
+    """Whether the stages of a step may store a result where an operand is that ends with them.
+
+    They may in short rows too: this is for what loops carry, which else lies in two places.
+    """
     if not all(isinstance(stage, (Nest, Contract)) for stage in stages):
         return False
-    seen = _Step(target)
+    seen = _Step(target, torn_too=True)
     for k, stage in enumerate(stages):
         seen.see(k, stage)
     free = operand.name not in seen.others | seen.stores.keys()
@@ -118,6 +121,8 @@ class _Step:
     """What the stages of a step read and write; to ``others`` they write, but do not store."""
 
     target: Target
+    #: whether short rows that end within a vector are as good as others
+    torn_too: bool = False
     loads: dict[str, list[_Access]] = field(default_factory=dict)
     stores: dict[str, list[_Access]] = field(default_factory=dict)
     others: set[str] = field(default_factory=set)
@@ -134,7 +139,8 @@ class _Step:
         if not isinstance(nest, Nest):
             return
         self.others |= {fill.buffer.name for fill in nest.fills}
-        extents, torn = nest.outer + nest.inner, _torn(nest, self.target)
+        extents = nest.outer + nest.inner
+        torn = not self.torn_too and _torn(nest, self.target)
         for statement, at in _statements(nest):
             match statement:
                 case Load(buffer=buffer, index=index, guards=guards):

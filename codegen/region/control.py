@@ -8,12 +8,12 @@ import numpy as np
 
 from gradc.codegen.buffers import with_buffers
 from gradc.codegen.inplace import overwrites
-from gradc.codegen.loops import Nest, Stage
+from gradc.codegen.loops import Stage
 from gradc.codegen.prepare import in_memory_as
 from gradc.codegen.program import Lowering
 from gradc.codegen.region.lowering import RegionLowering
 from gradc.codegen.region.stages import Given
-from gradc.codegen.statements import Accumulate, Buffer, Gather, Load, Store
+from gradc.codegen.statements import Buffer
 from gradc.ir.graph import Graph, Node
 from gradc.ir.types import TensorType
 
@@ -89,29 +89,4 @@ def may_take(body: RegionLowering, old: int, new: int) -> bool:
     if last != first:
         return last < first
     those = [s for s, k in zip(body.made, body.step_of, strict=True) if k == first]
-    operand, result = body.memory(old), body.memory(new)
-    if len(those) == 1 and isinstance(those[0], Nest) and _pointwise(those[0], operand, result):
-        return True
-    return overwrites(those, result, operand, body.target)
-
-
-def _pointwise(nest: Nest, old: Buffer, new: Buffer) -> bool:
-    """Whether a nest reads the one only right before it stores the other, at the same point."""
-    if nest.chunks or nest.fills or len(nest.phases) != 1:
-        return False
-    (phase,) = nest.phases
-    stores, loads = [], []
-    for s in phase.row:
-        if isinstance(s, (Load, Gather, Store)) and s.buffer.name in (old.name, new.name):
-            return False
-    for k, s in enumerate(phase.body):
-        if isinstance(s, (Gather, Accumulate)) and s.buffer.name in (old.name, new.name):
-            return False
-        if isinstance(s, Load) and s.buffer.name == old.name:
-            loads.append((k, s.index))
-        if isinstance(s, Store) and s.buffer.name == new.name:
-            stores.append((k, s.index))
-    if len(stores) != 1:
-        return False
-    ((at, index),) = stores
-    return all(k < at and i == index for k, i in loads)
+    return overwrites(those, body.memory(new), body.memory(old), body.target)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from gradc.codegen.access import Access, is_view
 from gradc.codegen.blocks import reorder
 from gradc.codegen.prepare import ASSEMBLED, OPAQUE, REGIONS, in_memory_as, is_alias, is_row
-from gradc.codegen.schedule import Scheduler, domain_of
+from gradc.codegen.schedule import Scheduler, Step, domain_of
 from gradc.ir.graph import Graph, Node
 
 
@@ -130,7 +130,11 @@ def overwriting_last(
         if new not in home or (old not in home and old not in mine):
             continue
         at = home[new]
-        first = readers.get(old, set()) - {at}
+        first = readers.get(old, set())
+        # A product may come to run with the group that first reads it: its epilogue.
+        products = {p for k in first for p in _product(steps[k]) & readers.keys()}
+        first = first | {min(readers[p]) for p in products}
+        first -= {at}
         if not (straight and all(k < at for k in first)):
             if first & _reachable(at, after):
                 continue
@@ -140,6 +144,11 @@ def overwriting_last(
             before[at].add(k)
     if not straight:
         reorder(scheduler, _sorted(before, after))
+
+
+def _product(step: Step) -> set[int]:
+    """The product that a step is, if it is one."""
+    return {node.id for node in step.nodes if node.op.name == "matmul"}
 
 
 def _reachable(start: int, after: Sequence[set[int]]) -> set[int]:
