@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradc.codegen.llvm import Val, vector
 from gradc.codegen.region.head import Head
-from gradc.codegen.region.stages import Loop, Number, Register, Row
-from gradc.codegen.region.straight import Address, Element, Known, Update
+from gradc.codegen.region.stages import Loop, Number, Register, Row, Scalar
+from gradc.codegen.region.straight import Address, Element, Known, Straight, Update
 from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
 from gradc.codegen.statements import Compute, Literal
 from gradc.ir.types import I64
@@ -41,7 +41,7 @@ def vectors(
     index = head.phis[0]
     if loop.reverse:
         index = b.sub(b.sub(trips, b.i64(1)), index)
-    wide = _Vectors(body, loop, index)
+    wide = _Vectors(body.fork(), loop, loop.lanes, index)
     for row, base in zip(loop.reads, sources, strict=True):
         wide.read(row, base)
     wide.body()
@@ -68,7 +68,8 @@ def _inside(body: Region, loop: Loop, trips: Val) -> Val | None:
     All of them move evenly. None if there is nothing to ask.
     """
     b = body.b
-    statements = [s for stage in loop.body.stages for s in stage.statements]
+    statements = [s for stage in loop.body.stages if isinstance(stage, Straight)
+                  for s in stage.statements]
     asked = list(dict.fromkeys(
         (index, extent)
         for s in statements if isinstance(s, (Element, Update))
@@ -97,11 +98,11 @@ class _Vectors:
     has a vector of its own, or a register for each lane.
     """
 
-    def __init__(self, body: Region, loop: Loop, index: Val) -> None:
-        self.region = body.fork()
-        self.b = body.b
+    def __init__(self, region: Region, loop: Loop, lanes: int, index: Val) -> None:
+        self.region = region
+        self.b = region.b
         self.loop = loop
-        self.lanes = loop.lanes
+        self.lanes = lanes
         self.steps = dict(loop.steps)
         self.first = self.region.values
         self.first[loop.index] = Lane(index, I64)
@@ -208,6 +209,9 @@ class _Vectors:
         """Emit what goes in vectors, but for the writes of what does not."""
         self.late: list[Update] = []
         for stage in self.loop.body.stages:
+            if isinstance(stage, Loop):
+                self._inner(stage)
+                continue
             for s in stage.statements:
                 match s:
                     case Compute(value):
@@ -253,8 +257,8 @@ class _Vectors:
         scalars = self.loop.scalars
         now = [Lane(val, c.dtype) for val, c in zip(carried, scalars, strict=True)]
         rest = [
-            s for stage in self.loop.body.stages for s in stage.statements
-            if isinstance(s, Compute) and s.value in self.loop.serial
+            s for stage in self.loop.body.stages if isinstance(stage, Straight)
+            for s in stage.statements if isinstance(s, Compute) and s.value in self.loop.serial
         ]
         for k in range(self.lanes):
             for c, lane in zip(scalars, now, strict=True):
@@ -270,3 +274,42 @@ class _Vectors:
         for update in self.late:
             self._update(update)
         return [lane.val for lane in now]
+
+    # -- loops inside --------------------------------------------------------------------------
+
+    def _inner(self, loop: Loop) -> None:
+        """Emit a loop inside, which all lanes run together."""
+        b = self.b
+        trips = b.i64(loop.count) if loop.trips is None else self._scalar(loop.trips).val
+        starts = [self._in_all(c.start) for c in loop.scalars]
+        head = Head(b, [b.i64(0), *starts])
+        head.go(b.icmp("slt", head.phis[0], trips))
+        index = head.phis[0]
+        if loop.reverse:
+            index = b.sub(b.sub(trips, b.i64(1)), index)
+        inside = _Vectors(self.region.inner([]), loop, self.lanes, index)
+        for given in loop.body.given:
+            value = given.scalar.value if isinstance(given.scalar, Register) else -1
+            if value in self.wide and value not in self.first:
+                inside.wide[given.value] = self.wide[value]
+            else:
+                inside.first[given.value] = self._scalar(given.scalar)
+        for c, phi in zip(loop.scalars, head.phis[1:], strict=True):
+            inside.wide[c.value] = Lane(phi, c.dtype)
+        inside.body()
+        after = [inside._in_all(c.next) for c in loop.scalars]
+        head.close([b.add(head.phis[0], b.i64(1)), *after])
+        for c, phi in zip(loop.scalars, head.phis[1:], strict=True):
+            if c.result is not None:
+                assert isinstance(c.result, Register)
+                self.wide[c.result.value] = Lane(phi, c.dtype)
+
+    def _scalar(self, scalar: Scalar) -> Lane:
+        """A scalar, in the first lane."""
+        return self.region.scalar(scalar)
+
+    def _in_all(self, scalar: Scalar) -> Val:
+        """A scalar in all lanes."""
+        if isinstance(scalar, Register):
+            return self.vector(scalar.value).val
+        return broadcast(self.b, self._scalar(scalar), self.lanes).val

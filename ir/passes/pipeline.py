@@ -90,8 +90,8 @@ def stable_regions(graph: Graph) -> Graph:
     return on_regions(graph, lambda region: run(region, STABLE_PIPELINE, check=False))
 
 
-PIPELINE: tuple[Pass, ...] = _pipeline(simplify)
-RELAXED_PIPELINE: tuple[Pass, ...] = _pipeline(simplify_relaxed)
+PIPELINE: tuple[Pass, ...] = (promote, *_pipeline(simplify))
+RELAXED_PIPELINE: tuple[Pass, ...] = (promote, *_pipeline(simplify_relaxed))
 STABLE_PIPELINE: tuple[Pass, ...] = (stable_regions, stable, dce)
 #: before differentiation
 PRIMAL_PIPELINE: tuple[Pass, ...] = (*STABLE_PIPELINE, promote)

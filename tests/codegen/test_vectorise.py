@@ -133,6 +133,69 @@ def with_numbers(a: Any, b: Any, m: Any, n: int) -> Any:
     return b
 
 
+def product(a: Any, b: Any, m: Any, n: int) -> Any:
+    """Of each element of several columns the sum in its order."""
+    c = np.zeros((N, N))
+    for i in gradc.range(N):
+        for j in gradc.range(N):
+            for k in gradc.range(N):
+                c[i, j] += m[i, k] * m[k, j]
+    return c
+
+
+def eliminated(a: Any, b: Any, m: Any, n: int) -> Any:
+    """What is read is of other rows than what is written, or of columns that are done."""
+    for i in gradc.range(N):
+        for j in gradc.range(i, N):
+            for k in gradc.range(i):
+                m[i, j] -= m[i, k] * m[k, j]
+    return m
+
+
+def from_the_last_column_on(a: Any, b: Any, m: Any, n: int) -> Any:
+    for j in gradc.range(N - 1, -1, -1):
+        s = a[j] * 2.0
+        for k in gradc.range(N - 1, -1, -1):
+            s = s * 0.5 + m[k, j] * j
+        b[j] = s
+    return b
+
+
+def two_sums(a: Any, b: Any, m: Any, n: int) -> Any:
+    for j in gradc.range(N):
+        s, t = 0.0, a[j]
+        for k in gradc.range(3):
+            s += m[k, j]
+            t = np.maximum(t, s * m[k + 1, j])
+        for k in gradc.range(N):
+            t -= m[k, j] * b[k]
+        a[j] = s * t
+    return a
+
+
+def of_columns_before(a: Any, b: Any, m: Any, n: int) -> Any:
+    """A later column needs what an earlier one became."""
+    for j in gradc.range(2, N):
+        for k in gradc.range(N):
+            a[j] -= a[j - 2] * m[k, j]
+    return a
+
+
+def as_often_as_the_column(a: Any, b: Any, m: Any, n: int) -> Any:
+    for j in gradc.range(N):
+        for k in gradc.range(j):
+            a[j] -= m[k, j]
+    return a
+
+
+def of_rows(a: Any, b: Any, m: Any, n: int) -> Any:
+    """What lies far apart is not worth it."""
+    for i in gradc.range(N):
+        for k in gradc.range(N):
+            b[i] += m[i, k]
+    return b
+
+
 def a_sum(a: Any, b: Any, m: Any, n: int) -> Any:
     """Waits for the addition before: vectors gain nothing."""
     s = 0.0
@@ -143,8 +206,9 @@ def a_sum(a: Any, b: Any, m: Any, n: int) -> Any:
 
 WIDE = [elementwise, from_the_last_on, triangle, into_other_rows, from_ahead, from_far_behind,
         from_behind_and_from_the_last_on, sum_of_roots, last_one, every_second, down_a_column,
-        with_numbers]
-NARROW = [from_behind, mirrored, later_statement, two_writes, a_sum]
+        with_numbers, product, eliminated, from_the_last_column_on, two_sums]
+NARROW = [from_behind, mirrored, later_statement, two_writes, a_sum, of_columns_before,
+          as_often_as_the_column, of_rows]
 
 
 def given(dtype: str) -> tuple[Any, Any, Any]:
