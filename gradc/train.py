@@ -17,6 +17,7 @@ from gradc.ir.text import dump
 from gradc.leaves import as_differentiable
 from gradc.native import contiguous
 from gradc.optim import Optimizer, as_optimizer
+from gradc.optim.wrappers import wrapped
 from gradc.signature import Parameters
 from gradc.step import LoopSpec, StepTypes
 from gradc.training_data import array_types, count, data_types, in_memory, opened, param_types
@@ -80,6 +81,8 @@ def train(
     batch_size: int | None = None,
     *,
     shuffle: bool = True,
+    clip_value: float | None = None, clip_norm: float | None = None,
+    average: float | Literal["mean"] | None = None,
     on_nonfinite: Literal["raise", "skip", "ignore"] = "raise",
 ) -> Trainer:
     """A trainer for a loss: epochs, shuffling, mini-batches, gradient and update in one native
@@ -92,6 +95,7 @@ def train(
     batch_size: samples in a step; all of them if None. The last batch of an epoch may be smaller.
     shuffle: take the samples in a random order, another in each epoch: that of
         ``np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation``.
+    clip_value, clip_norm, average: as by :mod:`gradc.optim`'s functions; "mean" is of all steps.
     on_nonfinite: what to do about a NaN or an infinity in a loss, a gradient or new parameters.
         "raise": NonFiniteError, which says in which step, on which samples, and by which operation
         it arose first. "skip": leave that step out. "ignore": go on.
@@ -108,7 +112,8 @@ def train(
     Raises OptionError for an option out of its range, ArgumentError for what is no function or no
     optimizer.
     """
-    return Trainer(loss, optimizer, batch_size, shuffle=shuffle, on_nonfinite=on_nonfinite)
+    made = wrapped(optimizer, clip_value, clip_norm, average)
+    return Trainer(loss, made, batch_size, shuffle=shuffle, on_nonfinite=on_nonfinite)
 
 
 class Trainer:

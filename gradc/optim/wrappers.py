@@ -124,3 +124,21 @@ def average_of(state: Any) -> Any:
             remedy="gradc.optim.averaged(optimizer)",
         )
     return state.average
+
+
+def wrapped(
+    optimizer: Any,
+    value: float | None = None,
+    norm: float | None = None,
+    average: float | str | None = None,
+) -> Optimizer:
+    """An optimizer with gradients clipped by value, then by norm, and an average of parameters.
+
+    average: a decay, or "mean" of all steps. Raises OptionError for an option out of its range.
+    """
+    made = as_optimizer(optimizer)
+    made = made if norm is None else clip_norm(made, norm)
+    made = made if value is None else clip_value(made, value)
+    if average is None:
+        return made
+    return averaged(made, None if average == "mean" else number("average", average, 1.0))

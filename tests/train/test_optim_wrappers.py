@@ -119,3 +119,24 @@ def test_around_an_optimizer_of_ones_own(jit):
         trainer = gradc.train(lambda w, x: np.sum(w * x), optimizer=make(pair))
         result = trainer.fit(np.zeros(1), (np.array([[0.5], [0.5]]),), epochs=5).params
         np.testing.assert_allclose(result, -2.0, rtol=1e-5)
+
+
+def test_options_of_train():
+    """Clipped by value, then by norm; averaged around both."""
+    def loss(w, x):
+        return np.sum(w * x)
+
+    options = {"clip_value": 3.0, "clip_norm": 1.0, "average": "mean"}
+    trainer = gradc.train(loss, optim.sgd(1.0), **options)
+    result = trainer.fit(np.zeros(2), (np.array([[9.0, 4.0]]),), epochs=3)
+    inner = "clip_value(clip_norm(sgd(lr=1.0), 1.0), 3.0)"
+    assert repr(trainer) == f"<trainer of loss by averaged({inner}, decay=None)>"
+    np.testing.assert_allclose(result.params, -3 * np.sqrt([0.5, 0.5]), rtol=1e-6)
+    np.testing.assert_allclose(optim.average_of(result.state), result.params * 2 / 3)
+
+
+@pytest.mark.parametrize("option", [{"clip_value": -1}, {"clip_norm": -1}, {"average": 2.0},
+                                    {"average": "median"}])
+def test_options_of_train_out_of_range(option):
+    with pytest.raises(gradc.errors.OptionError):
+        gradc.train(lambda w: w, optim.sgd(1.0), **option)
