@@ -63,7 +63,11 @@ class Address:
 
 
 def address(
-    compiled: Compiled[..., Any], types: Sequence[Any], abi: str, data: bool
+    compiled: Compiled[..., Any],
+    types: Sequence[Any],
+    abi: str,
+    data: bool,
+    lead: tuple[Any, ...] = (),
 ) -> Address:
     """The native function; see :meth:`gradc.Compiled.address`."""
     from gradc.codegen.aot.foreign import PROTOTYPES, load
@@ -71,9 +75,9 @@ def address(
     if abi not in ABIS:
         raise OptionError(f"there is no abi {abi!r}", remedy=f"one of {', '.join(ABIS)}")
     if abi == "nutpie":
-        program, signature = _nutpie(compiled, types)
+        program, signature = _nutpie(compiled, types, lead)
     else:
-        program = _program(compiled, types)
+        program = _program(compiled, types, lead)
         signature = "numba" if abi == "numba" else _scipy(compiled, program, data)
     at, keep = load(program, signature)  # type: ignore[arg-type]  # one of its signatures
     if signature == "numba":
@@ -83,11 +87,13 @@ def address(
     return Address(at, abi, text, prototype, keep)
 
 
-def _program(compiled: Compiled[..., Any], types: Sequence[Any]) -> LoopProgram:
+def _program(
+    compiled: Compiled[..., Any], types: Sequence[Any], lead: tuple[Any, ...]
+) -> LoopProgram:
     from gradc.codegen.program import schedule
     from gradc.ir.passes import optimize
 
-    return schedule(optimize(lowered_for(compiled, types).lowered.graph))
+    return schedule(optimize(lowered_for(compiled, types, lead).lowered.graph))
 
 
 def _is_number(program: LoopProgram) -> bool:
@@ -110,12 +116,15 @@ def _scipy(compiled: Compiled[..., Any], program: LoopProgram, data: bool) -> st
     return f"{kind}_data" if data else kind
 
 
-def _nutpie(compiled: Compiled[..., Any], types: Sequence[Any]) -> tuple[LoopProgram, str]:
-    value = _program(compiled, types)
+def _nutpie(
+    compiled: Compiled[..., Any], types: Sequence[Any], lead: tuple[Any, ...]
+) -> tuple[LoopProgram, str]:
+    value = _program(compiled, types, lead)
     given = value.inputs
     if len(given) == 1 and given[0].dtype == F64 and len(given[0].shape) == 1:
         if _is_number(value):
-            return _program(compiled.derived("value_and_grad", 0), types), "density"
+            gradient = compiled.derived("value_and_grad", len(lead))
+            return _program(gradient, types, lead), "density"
         outs = value.outputs
         if len(outs) == 1 and outs[0].dtype == F64:
             return value, "expansion"

@@ -15,6 +15,7 @@ from gradc.context import current
 from gradc.errors import ArgumentError, ReadOnlyError
 from gradc.leaves import Withheld
 from gradc.lowering import Plain
+from gradc.portable import Portable
 from gradc.signature import Argnums, as_tuple
 from gradc.syntax.convert import rewritten
 from gradc.tree import flatten
@@ -141,7 +142,7 @@ def open_method(compiled: Compiled[..., Any], owner: type) -> Compiled[..., Any]
     return Compiled(opened, argnums, compiled.has_aux)
 
 
-class Bound:
+class Bound(Portable):
     """A compiled method of an instance.
 
     Its ``argnums`` count the instance, as its signature does; where they were not given, it is
@@ -196,6 +197,9 @@ class Bound:
     def asm(self, *args: Any, **options: Any) -> str:
         """As :meth:`Compiled.asm <gradc.compile.Compiled.asm>`."""
         return self._opened.asm(attributes(self.__self__), *args, **options)
+
+    def _callee(self) -> tuple[Compiled[..., Any], tuple[Any, ...]]:
+        return self._opened, (attributes(self.__self__),)
 
     def clear_cache(self) -> None:
         """Forget all specialisations, those for other instances of the class too."""

@@ -59,12 +59,16 @@ def export(
     target: str | None,
     name: str | None,
     blas: str | None,
+    lead: tuple[Any, ...] = (),
 ) -> Exported:
-    """Write the functions of a compiled function; see :meth:`gradc.Compiled.export`."""
+    """Write the functions of a compiled function; see :meth:`gradc.Compiled.export`.
+
+    ``lead`` are arguments before those of ``types``, as they are.
+    """
     path = Path(path)
     name = checked_name(path.name if name is None else name)
     machine = machine_of(target, blas)
-    parts = _parts(compiled, types)
+    parts = _parts(compiled, types, lead)
     routines = [_routine(one, typed, f"{name}_{kind}", machine) for kind, one, typed in parts]
     return write(name, routines, path, formats, machine)
 
@@ -164,26 +168,36 @@ class Typed:
 
 
 def _parts(
-    compiled: Compiled[..., Any], types: Sequence[Any]
+    compiled: Compiled[..., Any], types: Sequence[Any], lead: tuple[Any, ...]
 ) -> list[tuple[str, Compiled[..., Any], Typed]]:
     """The functions to export, with the ends of their names; a gradient where there is one."""
-    lowered = lowered_for(compiled, types)
+    lowered = lowered_for(compiled, types, lead)
     if compiled.origin is not None:
         return [(compiled.origin[1], compiled, lowered)]
     parts = [("value", compiled, lowered)]
-    gradient: Compiled[..., Any] = compiled.value_and_grad
     try:
-        parts.append(("value_and_grad", gradient, lowered_for(gradient, types)))
+        gradient: Compiled[..., Any] = compiled.value_and_grad
+    except ArgumentError:  # it has no such argument
+        return parts
+    try:
+        parts.append(("value_and_grad", gradient, lowered_for(gradient, types, lead)))
     except (NotScalarError, NotDifferentiableError, OutputError):
         return parts
     return parts
 
 
-def lowered_for(compiled: Compiled[..., Any], types: Sequence[Any]) -> Typed:
-    """Lower a call with arguments of types, which are arrays, numbers, or text as "f64[3,4]"."""
+def lowered_for(
+    compiled: Compiled[..., Any], types: Sequence[Any], lead: tuple[Any, ...] = ()
+) -> Typed:
+    """Lower a call with arguments of types, which are arrays, numbers, or text as "f64[3,4]".
+
+    ``lead`` are arguments before those, as they are.
+    """
     leaves, tree = flatten(tuple(types))
     call, other = (
-        compiled.dispatcher.read(unflatten(tree, [_example(leaf, k) for leaf in leaves]), {})
+        compiled.dispatcher.read(
+            (*lead, *unflatten(tree, [_example(leaf, k) for leaf in leaves])), {}
+        )
         for k in (1, 0)
     )
     parameters = compiled.function.parameters

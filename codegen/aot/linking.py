@@ -92,10 +92,10 @@ def _commands(
             # The C compiler would first build a C library for the target.
             flags = ["/dll", "/noentry", "/nodefaultlib", f"/out:{out}", "/noimplib"]
             commands.append([*zig, "lld-link", *flags, str(source)])
-        else:
-            machine = f"{arch}-{system}{'' if system == 'macos' else '-gnu'}"
-            program = [*zig, "cc", "-target", machine, "-shared", *needless]
-            commands.append([*program, *_flags(target, out.name), *files])
+        machine = f"{arch}-{system}{'' if system == 'macos' else '-gnu'}"
+        own = [] if system == "windows" else needless  # there it may be what stacks are checked by
+        program = [*zig, "cc", "-target", machine, "-shared", *own]
+        commands.append([*program, *_flags(target, out.name), *files])
     return commands
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
+import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gradc
-from gradc.codegen.targets import NAMED
+from gradc.codegen import jit
+from gradc.codegen.aot import module, objects
+from gradc.codegen.aot.routine import call_of
+from gradc.codegen.kernel import Kernel
+from gradc.codegen.program import schedule
+from gradc.codegen.targets import NAMED, host
+from gradc.ir import autodiff, passes
 from tests.export.programs import PROGRAMS
 from tests.export.symbols import OWN, symbols
+from tests.programs import random_program
+from tests.region_programs import region_program
 
 ALLOCATOR = {"malloc", "realloc", "free"}
 MAGIC = {
@@ -40,3 +52,59 @@ def test_objects(name: str, target: str, tmp_path: Path) -> None:
     assert bool(asked) == (name == "newton")
     header = made.files["h"].read_text()
     assert NAMED[target].triple in header and ("malloc" in header) == (name == "newton")
+
+
+LIBRARIES = {
+    "aarch64-linux": ("libmodel.so", b"\x7fELF"), "arm64-macos": ("libmodel.dylib", b"\xcf\xfa"),
+    "x86-64-windows": ("model.dll", b"MZ"), "wasm32": ("model.wasm", b"\0asm"),
+}
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("ziglang"), reason="ziglang is not installed")
+@pytest.mark.parametrize("target", LIBRARIES)
+def test_libraries(target: str, tmp_path: Path) -> None:
+    program = PROGRAMS["network"]
+    made = gradc.compile(program.function).export(
+        tmp_path / "model", *program.types, formats=("so",), target=target
+    )
+    name, magic = LIBRARIES[target]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert made.files["so"].read_bytes().startswith(magic)
+    assert made.files["so"].stat().st_size < 60_000
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_programs_are_equal_to_the_bit(seed: int) -> None:
+    """The object for this machine, loaded as it is, against the compiled program."""
+    machine = dataclasses.replace(host(), blas=False)
+    loops = region_program(seed)
+    gradient = autodiff.vjp(loops.graph, [0, 1, 2])
+    ones = [np.ones(t.shape, t.dtype) for t in gradient.input_types[len(loops.inputs) :]]
+    programs = [
+        (random_program(seed).graph, random_program(seed).inputs), (loops.graph, loops.inputs),
+        (gradient, [*loops.inputs, *ones]),
+    ]
+    routines, graphs = [], [passes.optimize(graph) for graph, _ in programs]
+    for k, graph in enumerate(graphs):
+        names = [[(f"{c}{n}", "") for n in range(len(some))]
+                 for c, some in (("a", graph.inputs), ("r", graph.outputs))]
+        routines.append(call_of(f"model_{k}", schedule(graph, machine), *names, "a program"))
+    made = module.emit_library("model", routines, machine)
+    names = tuple(routine.name for routine in routines)
+    keep, addresses = jit.link(objects.compile(module.text_of(made), machine), names)
+    for routine, graph, (_, inputs) in zip(routines, graphs, programs, strict=True):
+        pairs = zip(inputs, graph.input_types, strict=True)
+        given = [np.require(x, t.dtype, "C") for x, t in pairs]
+        results = [np.empty(t.shape, t.dtype) for t in graph.output_types]
+        values = [
+            np.ctypeslib.as_ctypes_type(x.dtype)(x.item()) if p.kind == "value"
+            else ctypes.c_void_p(x.ctypes.data)
+            for p, x in zip(routine.params, [*given, *results], strict=True)
+        ]
+        space = np.empty(routine.workspace, np.uint8)
+        call = ctypes.CFUNCTYPE(ctypes.c_int64, *(type(v) for v in values), ctypes.c_void_p)
+        assert call(addresses[routine.name])(*values, space.ctypes.data) == 0
+        expected = Kernel(graph, machine)([np.asarray(x) for x in inputs])
+        for got, wanted in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    del keep

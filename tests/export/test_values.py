@@ -15,6 +15,7 @@ import pytest
 
 import gradc
 from gradc.codegen.targets import host
+from gradc.ir.types import LONG
 from gradc.tree import flatten
 from tests.export.programs import PROGRAMS, Program, first_above, limited
 
@@ -168,3 +169,43 @@ def test_a_number_that_the_trace_needs_is_fixed(tmp_path: Path) -> None:
     )
     assert "(const double *x, double *out" in made.functions[0]
     assert load(made.files["py"]).value(np.array([1.0, 2.0, 3.0])) == 1 + 16 + 81
+
+
+@pytest.mark.parametrize("short", sorted(LONG))
+def test_numbers_of_every_dtype(short: str, tmp_path: Path) -> None:
+    """By value, also where a C compiler leaves the upper bits of a register as they were."""
+    dtype = LONG[short]
+    made = gradc.compile(lambda x, y, z: (z, y, x)).export(
+        tmp_path / "model", f"{short}[]", f"{short}[2]", f"{short}[]", formats=("so", "py")
+    )
+    module = load(made.files["py"])
+    least = -3 if dtype.kind in "if" else 0
+    most = 1 if short == "bool" else 200 if dtype.kind == "u" else 100
+    x, y, z = dtype.type(least), np.array([1, 0], dtype), dtype.type(most)
+    same(tuple(module.value(x.item(), y, z.item())), (z, y, x))
+
+
+def test_arrays_without_elements_and_no_arguments(tmp_path: Path) -> None:
+    made = gradc.compile(lambda x: (x * 2, np.sum(x))).export(
+        tmp_path / "model", "f64[0,3]", formats=("so", "py")
+    )
+    same(tuple(load(made.files["py"]).value(np.empty((0, 3)))), (np.empty((0, 3)), np.float64(0)))
+    made = gradc.compile(lambda: np.arange(3.0)).export(tmp_path / "none", formats=("so", "py"))
+    assert made.functions == ("int64_t none_value(double *out, void *workspace);",)
+    same(load(made.files["py"]).value(), np.arange(3.0))
+
+
+def test_methods(tmp_path: Path) -> None:
+    class Scaled:
+        def __init__(self) -> None:
+            self.scale, self.kind = np.array([1.0, 3.0]), "plain"
+
+        @gradc.compile
+        def energy(self, x: Any) -> Any:
+            return np.sum(self.scale * x * x) if self.kind == "plain" else x
+
+    one = Scaled()
+    made = one.energy.export(tmp_path / "model", "f64[2]", formats=("so", "py"))
+    assert "(const double *self_scale, const double *x, double *out, " in made.functions[0]
+    x = np.array([1.0, 2.0])
+    same(load(made.files["py"]).value_and_grad(one.scale, x), one.energy.value_and_grad(x))
