@@ -93,12 +93,16 @@ class Expressions:
     """Rewrites expressions of one function.
 
     may_be_users: whether the function that an expression names may be the user's own.
+    is_outside: whether a name is one of a function or module around the function that is traced.
     first: the first parameter, which ``super()`` means.
-    nested: rewrites a nested function, given its node.
     """
 
-    def __init__(self, may_be_users: Callable[[ast.expr], bool], first: str | None) -> None:
+    def __init__(
+        self, may_be_users: Callable[[ast.expr], bool], is_outside: Callable[[str], bool],
+        first: str | None,
+    ) -> None:
         self._may_be_users = may_be_users
+        self._is_outside = is_outside
         self._first = first
 
     def __call__(self, node: ast.expr) -> ast.expr:
@@ -229,7 +233,12 @@ class Expressions:
         known = all(isinstance(inner, _WRITTEN_OUT) for inner in walk(node.slice))
         if isinstance(node.ctx, ast.Del) or known and isinstance(node.ctx, ast.Load):
             return new
-        table = hook("table", new.value, at=node.value)
+        args: list[ast.expr] = [new.value]
+        if isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and (
+            self._is_outside(node.value.id)
+        ):
+            args.append(ast.Constant(node.value.id))
+        table = hook("table", *args, at=node.value)
         return ast.copy_location(ast.Subscript(table, new.slice, new.ctx), node)
 
     def iterable(self, node: ast.expr) -> ast.expr:

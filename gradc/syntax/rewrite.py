@@ -44,7 +44,7 @@ class Rewriter:
     def __init__(self, unit: Unit, form: Form) -> None:
         self.unit = unit
         self.form = form
-        self.expression = Expressions(unit.may_be_users, unit.first)
+        self.expression = Expressions(unit.may_be_users, unit.is_outside, unit.first)
         #: whether the code needs the runtime of its own call
         self.has_sites = False
 
@@ -172,8 +172,11 @@ class Rewriter:
         made: ast.stmt = ast.copy_location(type(node)(**fields), node)
         return made
 
-    @staticmethod
-    def _owned(value: ast.expr) -> ast.expr:
+    @classmethod
+    def _owned(cls, value: ast.expr) -> ast.expr:
+        if isinstance(value, ast.ListComp):
+            rows = ast.ListComp(cls._owned(value.elt), value.generators)
+            return ast.copy_location(rows, value)
         made = (ast.Call, ast.BinOp, ast.UnaryOp, ast.Subscript, ast.IfExp)
         return hook("owned", value, at=value) if isinstance(value, made) else value
 

@@ -50,7 +50,7 @@ class Unit:
         nodes = analysis.in_scope(body)
         self.globals = analysis.declared(nodes, ast.Global)
         self.nonlocals = analysis.declared(nodes, ast.Nonlocal)
-        bound = analysis.stores(body) | set(parameters)
+        bound = self.bound = analysis.stores(body) | set(parameters)
         used = analysis.loads(body) | bound
         if "super" in used:
             used |= {"__class__"}
@@ -69,6 +69,12 @@ class Unit:
     def may_be_users(self, function: ast.expr) -> bool:
         """Whether what an expression names may be a function of the user's."""
         return self.family.may_be_users(function, self.visible)
+
+    def is_outside(self, name: str) -> bool:
+        """Whether a variable is that of a function or module around the one that is rewritten."""
+        if name in self.bound:
+            return False
+        return name not in self.visible or name in self.family.code.co_freevars
 
     def site(self, node: ast.If | ast.For | ast.While, place: Place, form: Form) -> Site:
         """A statement of a form, noted."""

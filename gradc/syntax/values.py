@@ -84,21 +84,26 @@ def as_traced(array: Any) -> Any:
     return constant(array)
 
 
-def table(array: Any) -> Any:
-    """What to index in place of a value: a plain array may be indexed with traced values too."""
+def table(array: Any, outside: str = "") -> Any:
+    """What to index in place of a value: a plain array may be indexed with traced values too.
+
+    outside: the variable of a function or module around, which is written into.
+    """
     if type(array) is np.ndarray and contexts():
-        return _Table(array)
+        return _Table(array, outside)
     return _Items(array) if type(array) in (list, tuple, dict) and contexts() else array
 
 
 class _Table:
     """A plain array: in NumPy where all is known, read at traced places as one of the trace."""
 
-    def __init__(self, array: Any) -> None:
+    def __init__(self, array: Any, outside: str) -> None:
         self.array = array
+        self.outside = outside
 
     def __getitem__(self, key: Any) -> Any:
-        return as_traced(self.array)[key] if _is_traced_key(key) else self.array[key]
+        array = self.array.copy() if self.outside else self.array  # for what works in place
+        return as_traced(array)[key] if _is_traced_key(key) else array[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if _is_traced_key(key) or holds_traced([value]):
@@ -106,6 +111,13 @@ class _Table:
                 "a write of a traced value, or at a traced place, into an array from outside",
                 types=[f"{self.array.dtype}{list(self.array.shape)}"],
                 remedy="copy it first (w = w.copy()) and return the copy",
+            )
+        if self.outside:
+            raise ReadOnlyError(
+                f"a write into `{self.outside}`, an array from outside, which would happen while "
+                "tracing and not when the compiled code runs",
+                types=[f"{self.array.dtype}{list(self.array.shape)}"],
+                remedy=f"copy it first (w = {self.outside}.copy()) and return the copy",
             )
         self.array[key] = value
 

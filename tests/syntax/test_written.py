@@ -127,6 +127,15 @@ def under_a_test(y: Any, i: Any) -> Any:
     return x
 
 
+def in_lists(y: Any, i: Any) -> Any:
+    rows = [GRID[k] * 2 for k in range(2)]
+    rows[1][i] = y
+    held = {"b": B.copy()}
+    held["b"] = B + 1
+    held["b"][i] *= y
+    return rows[0] + rows[1] * held["b"][:3]
+
+
 def known(y: Any, i: Any) -> Any:
     x = TABLE + 0
     x[0] = 2
@@ -137,7 +146,8 @@ def known(y: Any, i: Any) -> Any:
 
 PROGRAMS: list[Callable[[Any, Any], Any]] = [
     copied, computed, cast, picked, made_again, negated, of_a_view, reshaped, transposed, rows,
-    two_names, chosen, handed_on, with_out, under_a_test, known,
+    two_names, chosen, handed_on, with_out, under_a_test, in_lists,
+    known,
 ]  # fmt: skip
 
 
@@ -192,6 +202,19 @@ def the_global(y: Any) -> Any:
     return y
 
 
+def by_its_name(y: Any) -> Any:
+    B[0] = 3.0  # !
+    return y
+
+
+def by_its_name_in_a_helper(y: Any) -> Any:
+    def write() -> None:
+        B[1:] += 3.0  # !
+
+    write()
+    return y
+
+
 def augmented(y: Any) -> Any:
     x = B
     x += y  # !
@@ -199,7 +222,8 @@ def augmented(y: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "program", [itself, at_a_place, a_view, as_an_array, the_global, augmented])
+    "program", [itself, at_a_place, a_view, as_an_array, the_global, augmented, by_its_name,
+              by_its_name_in_a_helper])
 def test_arrays_from_outside_are_never_changed(program: Callable[[Any], Any]) -> None:
     before = B.copy(), GRID.copy()
     with pytest.raises(ReadOnlyError) as info:
