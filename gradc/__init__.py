@@ -30,8 +30,8 @@ from gradc.control import (
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError, UnrolledLoopWarning
-from gradc.evaluation import EarlyStopping, Validation
 from gradc.train import Trainer, TrainingInterrupted, TrainResult, train
+from gradc.training.evaluation import EarlyStopping, Validation
 from gradc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
 
 __all__ = [

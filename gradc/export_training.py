@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradc.epochs import LOSSES, NUMBERS
 from gradc.errors import ArgumentError, OptionError
 from gradc.export import (
     Exported,
@@ -22,7 +21,8 @@ from gradc.export import (
     write,
 )
 from gradc.ir.types import F64, I64, TensorType
-from gradc.training_loop import Loop
+from gradc.training.epochs import LOSSES, NUMBERS
+from gradc.training.loop import Loop
 from gradc.tree import unflatten
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ class _Library:
 
 
 def _parts(loop: Loop) -> list[Place]:
-    """Where what a loop takes as data lies in the arrays: :meth:`gradc.epochs.Plan.parts`."""
+    """Where what a loop takes as data lies in the arrays: that of ``Plan.parts``."""
     from gradc.codegen.aot.routine import Place
 
     plan, types = loop.plan, loop.types.data

@@ -12,19 +12,19 @@ import numpy as np
 
 from gradc.context import current
 from gradc.errors import ArgumentError, OptionError, UnsupportedError
-from gradc.evaluation import EarlyStopping, Validation
 from gradc.ir.text import dump
 from gradc.leaves import as_differentiable
 from gradc.native import contiguous
 from gradc.optim import Optimizer, as_optimizer
 from gradc.optim.wrappers import wrapped
 from gradc.signature import Parameters
-from gradc.step import LoopSpec, StepTypes
-from gradc.training_data import array_types, count, data_types, in_memory, opened, param_types
-from gradc.training_loop import Loop
-from gradc.training_memory import Memory
-from gradc.training_run import Place, Run
-from gradc.training_watch import Options, Watch
+from gradc.training.data import array_types, count, data_types, in_memory, opened, param_types
+from gradc.training.evaluation import EarlyStopping, Validation
+from gradc.training.loop import Loop
+from gradc.training.memory import Memory
+from gradc.training.run import Place, Run
+from gradc.training.step import LoopSpec, StepTypes
+from gradc.training.watch import Options, Watch
 from gradc.tree import flatten, paths, unflatten
 
 if TYPE_CHECKING:

@@ -167,6 +167,6 @@ def test_compiling_ahead():
 
 def test_progress_costs_nothing_to_speak_of():
     """Nothing is shown in the native loop: only between its runs, of a twentieth of a second."""
-    from gradc.training_run import TURN
+    from gradc.training.run import TURN
 
     assert TURN >= 0.02

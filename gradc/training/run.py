@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from gradc.config import settings
-from gradc.epochs import LOSSES, Carried, Plan
 from gradc.errors import NonFiniteError
-from gradc.nonfinite import culprit, is_finite, shown
-from gradc.training_loop import Loop
-from gradc.training_memory import Memory
+from gradc.training.epochs import LOSSES, Carried, Plan
+from gradc.training.loop import Loop
+from gradc.training.memory import Memory
+from gradc.training.nonfinite import culprit, is_finite, shown
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradc.epochs import LARGE, Carried
+from gradc.training.epochs import LARGE, Carried
 
 Array = np.ndarray[Any, Any]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gradc.compile import compile
 from gradc.errors import ArgumentError, OptionError, OutputError
-from gradc.training_data import count
+from gradc.training.data import count
 
 Array = np.ndarray[Any, Any]
 

@@ -15,7 +15,7 @@ import numpy as np
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.types import F64, I64, TensorType
-from gradc.step import Names, Step, StepTypes
+from gradc.training.step import Names, Step, StepTypes
 
 Array = np.ndarray[Any, Any]
 

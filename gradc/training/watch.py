@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gradc import resume
 from gradc.errors import ArgumentError, CheckpointError, OptionError
-from gradc.evaluation import EarlyStopping, Evaluation, Validation
-from gradc.progress import Progress
-from gradc.step import LoopSpec
-from gradc.training_data import count, data_types, opened
-from gradc.training_run import Run
+from gradc.training import resume
+from gradc.training.data import count, data_types, opened
+from gradc.training.evaluation import EarlyStopping, Evaluation, Validation
+from gradc.training.progress import Progress
+from gradc.training.run import Run
+from gradc.training.step import LoopSpec
 from gradc.tree import unflatten
 
 if TYPE_CHECKING:

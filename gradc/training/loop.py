@@ -12,14 +12,14 @@ import numpy as np
 
 from gradc.collector import AT_REST
 from gradc.config import settings
-from gradc.epochs import Plan, carried, training
 from gradc.errors import OptionError, of_a_run
 from gradc.fingerprint import key
 from gradc.ir import interp
 from gradc.ir.graph import Graph
 from gradc.native import ENDS, error_of, object_code_of, stored
-from gradc.step import LoopSpec, Step, StepTypes, make_step, names_of
-from gradc.training_memory import Memory
+from gradc.training.epochs import Plan, carried, training
+from gradc.training.memory import Memory
+from gradc.training.step import LoopSpec, Step, StepTypes, make_step, names_of
 
 if TYPE_CHECKING:
     from gradc.codegen.addressed import Addressed

@@ -1,0 +1,1 @@
+"""What a training is made of: its graph, its memory, its runs, and what is done beside them."""
