@@ -107,7 +107,7 @@ def estimates(nest: Nest, target: Target) -> dict[Way, float]:
     if not _long_sums(nest):
         rows, copied = _rows_across(nest, target), _copied(nest)
         moved = [replace(s, index=_still(s.index)) if s in copied else s for s in in_body]
-        work = _flops(in_rows, axis, rows) + inner * _flops(moved, axis, rows)
+        work = _flops(in_rows, axis, rows) + inner * _flops(moved, axis, rows, in_rows)
         costs[Way.ACROSS] = work / _used(last, rows)
     return costs
 
@@ -140,8 +140,17 @@ def _long_sums(nest: Nest) -> bool:
     return sums and math.prod(nest.inner) > 64
 
 
-def _flops(statements: Sequence[Statement], axis: int | None, lanes: int) -> float:
-    """Of statements with ``lanes`` of an axis at a time: instructions, by their throughput."""
+def _flops(
+    statements: Sequence[Statement],
+    axis: int | None,
+    lanes: int,
+    before: Sequence[Statement] = (),
+) -> float:
+    """Of statements with ``lanes`` of an axis at a time: instructions, by their throughput.
+
+    before: statements that give values which the axis moves as well.
+    """
+    made = {s.value: s for s in (*before, *statements) if isinstance(s, (Load, Compute, Gather))}
     total = 0.0
     for s in statements:
         match s:
@@ -156,11 +165,21 @@ def _flops(statements: Sequence[Statement], axis: int | None, lanes: int) -> flo
                     total += read + written if step else HALVING * math.log2(lanes)
                 else:
                     total += read if isinstance(s, Load) else written
-            case Gather():
-                total += GATHERED * lanes + 4
+            case Gather(indices=indices, rest=rest):
+                if axis is None or not all(_stays(made.get(v), axis) for v in indices):
+                    total += GATHERED * lanes + 4
+                else:
+                    total += GATHERED * lanes if abs(rest.coefficients[axis]) > 1 else 1
             case Reduce():
                 total += 1
     return total
+
+
+def _stays(statement: Statement | None, axis: int) -> bool:
+    """Whether a value is the same along an axis: one from before, or a load that stands still."""
+    return statement is None or (
+        isinstance(statement, Load) and not statement.index.coefficients[axis]
+    )
 
 
 def _kept(nest: Nest) -> list[Buffer]:

@@ -84,6 +84,8 @@ class Body:
         self.rows = rows
         #: of guards that are the same for all lanes: whether they hold, known from before
         self.conditions: dict[tuple[Guard, ...], Val] = {}
+        #: of indexed reads whose indices are the same for all lanes: where they begin, checked
+        self.starts: dict[int, Val] = {}
         self.s = VectorScalar(place.builder, lanes)
         self.accumulators: dict[int, Val] = {}
 
@@ -171,10 +173,14 @@ class Body:
             return Lane(b.select(mask, value, self.s.number(0, dtype).val), dtype)
         return self._read(load.buffer, load.index, mask)
 
-    def _alike(self, buffer: Buffer, index: Affine, only: Val | None) -> Lane:
+    def _alike(
+        self, buffer: Buffer, index: Affine, only: Val | None, start: Val | None = None
+    ) -> Lane:
         """One element for all lanes; zero, and no memory touched, unless ``only``."""
         b, element = self.b, memory_type(buffer.dtype)
         at = self._index(index)
+        if start is not None:
+            at = _plus(b, start, at)
         if only is not None:
             at = b.select(only, at, b.i64(0))
         where = b.gep(self.place.pointer(buffer), element, at)
@@ -192,10 +198,14 @@ class Body:
         b.module.declare("llvm.prefetch.p0", "void", ["ptr", "i32", "i32", "i32"])
         b.line(f"call void @llvm.prefetch.p0({at}, i32 0, i32 3, i32 1)")
 
-    def _read(self, buffer: Buffer, index: Affine, mask: Val | None) -> Lane:
+    def _read(
+        self, buffer: Buffer, index: Affine, mask: Val | None, start: Val | None = None
+    ) -> Lane:
         b, dtype = self.b, buffer.dtype
         element, size = memory_type(dtype), dtype.itemsize
         base = self.place.pointer(buffer)
+        if start is not None:
+            base = b.gep(base, element, start)
         step = self._step(index)
         ty = vector(element, self.lanes)
         if step == 1:
@@ -273,9 +283,30 @@ class Body:
     def _gather(self, g: Gather) -> Lane:
         """An indexed read: indices wrap once, and one out of bounds reads element 0 and fails."""
         b, dtype = self.b, g.buffer.dtype
+        if g.buffer.size == 0:
+            self.start(g)
+            return self.s.number(0, dtype)
+        if g.value in self.starts:
+            return self._read(g.buffer, g.rest, self.mask, self.starts[g.value])
+        if self.lanes == 1:
+            return self._alike(g.buffer, g.rest, None, self.start(g))
+        total, inside = self._checked(g)
+        total = b.add(self._lanes_of(g.rest), total)
+        element, size = memory_type(dtype), dtype.itemsize
+        ty = vector(element, self.lanes)
+        value = self._gathered(self.place.pointer(g.buffer), total, ty, size, inside)
+        return self._to_register(value, dtype)
+
+    def start(self, g: Gather) -> Val:
+        """Where an indexed read begins; at element 0 if an index is out of bounds."""
+        total, inside = self._checked(g)
+        return self.b.select(inside, total, self.b.const(0, total.ty))
+
+    def _checked(self, g: Gather) -> tuple[Val, Val]:
+        """What the indices amount to, and whether they are in bounds, which is noted if not."""
+        b = self.b
         wide = vector("i64", self.lanes)
-        total = self._lanes_of(g.rest) if self.lanes > 1 else self._index(g.rest)
-        inside: Val | None = None
+        total = inside = None
         for value, extent, stride in zip(g.indices, g.extents, g.strides, strict=True):
             index = self._wide(value).val
             negative = b.icmp("slt", index, b.const(0, wide))
@@ -284,23 +315,14 @@ class Body:
             good = b.icmp("ult", index, b.const(extent, wide))
             inside = good if inside is None else b.and_(inside, good)
             step = index if stride == 1 else b.mul(index, b.const(stride, wide))
-            total = b.add(total, step)
+            total = step if total is None else b.add(total, step)
+        assert total is not None
         assert inside is not None
+        outside = b.xor(inside, b.const(True, inside.ty))
         if self.mask is not None:
-            outside = b.and_(b.xor(inside, b.const(True, inside.ty)), self.mask)
-            inside = b.and_(inside, self.mask)
-        else:
-            outside = b.xor(inside, b.const(True, inside.ty))
+            outside, inside = b.and_(outside, self.mask), b.and_(inside, self.mask)
         self._record(outside, g.node)
-        element, size = memory_type(dtype), dtype.itemsize
-        base = self.place.pointer(g.buffer)
-        if g.buffer.size == 0:
-            return self.s.number(0, dtype)
-        if self.lanes == 1:
-            at = b.select(inside, total, b.i64(0))
-            return self._to_register(b.load(b.gep(base, element, at), element, size), dtype)
-        ty = vector(element, self.lanes)
-        return self._to_register(self._gathered(base, total, ty, size, inside), dtype)
+        return total, inside
 
     def _record(self, outside: Val, node: int) -> None:
         b = self.b

@@ -17,6 +17,7 @@ from gradc.codegen.statements import (
     Accumulate,
     Affine,
     Compute,
+    Gather,
     Guard,
     Load,
     Reduce,
@@ -38,6 +39,7 @@ class _Run(NamedTuple):
 
     body: Sequence[Statement]
     outside: dict[int, Lane]
+    starts: dict[int, Val]
     conditions: dict[tuple[Guard, ...], Val]
 
 
@@ -163,7 +165,7 @@ class Sweep:
             return totals
         b, lanes, fresh = self.b, self.lanes, first == 0
         main = first + (stop - first) // lanes * lanes
-        run = _Run(body, self._outside(indices, body), self._conditions(indices, body))
+        run = _Run(body, *self._outside(indices, body), self._conditions(indices, body))
         step = lanes * self.unroll
         long = BLOCK * step
         sums = any(s.kind == "sum" and s.dtype.kind == "f" for s in self.reduces)
@@ -197,19 +199,28 @@ class Sweep:
 
     def _outside(
         self, indices: dict[int, Val], body: Sequence[Statement]
-    ) -> dict[int, Lane]:
-        """Loads that the innermost loop does not move, and the row's values, in every lane."""
+    ) -> tuple[dict[int, Lane], dict[int, Val]]:
+        """Loads that the innermost loop does not move, and the row's values, in every lane.
+
+        Also where indexed reads begin, whose indices are such values.
+        """
         hoisted = Layered(self.scope.values)
         used = {v for s in body for v in uses(s)}
         for value in sorted(used & self.scope.values.keys()):
             hoisted[value] = broadcast(self.b, self.scope.values[value], self.lanes)
         one = Body(self.place, Scope(hoisted, dict(indices)), 1, None, None)
         one.values = hoisted
+        alone: dict[int, Lane] = {v: self.scope.values[v] for v in used & self.scope.values.keys()}
+        starts: dict[int, Val] = {}
         for s in body:
             if isinstance(s, Load) and not _moves(s, self.axis):
-                lane = one.loaded(s)
-                hoisted[s.value] = broadcast(self.b, lane, self.lanes)
-        return hoisted
+                alone[s.value] = one.loaded(s)
+                hoisted[s.value] = broadcast(self.b, alone[s.value], self.lanes)
+            elif isinstance(s, Gather) and alone.keys() >= set(s.indices):
+                one.values = alone
+                starts[s.value] = one.start(s)
+                one.values = hoisted
+        return hoisted, starts
 
     def _conditions(
         self, indices: dict[int, Val], body: Sequence[Statement]
@@ -259,7 +270,7 @@ class Sweep:
     ) -> list[Val]:
         scope = Scope(Layered(run.outside), {**indices, self.axis: at})
         body = Body(self.place, scope, self.lanes, self.axis, mask)
-        body.conditions = run.conditions
+        body.conditions, body.starts = run.conditions, run.starts
         body.accumulators = {s.result: v for s, v in zip(self.reduces, carried, strict=True)}
         for statement in run.body:
             if not (isinstance(statement, Load) and statement.value in run.outside):

@@ -135,3 +135,40 @@ def test_indices_of_rows_are_checked_where_there_are_rows(forced: Way, rows: int
     i[-1] = 4
     with pytest.raises(IndexError):
         kernel([x, t, i])
+
+
+@pytest.mark.parametrize("shape", [(6, 100), (6, 3), (6, 37), (6, 20, 5)])
+@pytest.mark.parametrize("step", [1, 2, 0])
+@pytest.mark.parametrize("dtype", [F64, F32])
+def test_rows_at_indices(forced: Way, shape: tuple[int, ...], step: int, dtype: Any) -> None:
+    """Rows from wherever indices say: alone, with sums, of every other column, of a transpose."""
+    x = normal(*shape).astype(dtype)
+    b = Builder("rows")
+    if step:
+        whole = b.input("x", TensorType(np.dtype(dtype), x.shape))
+        sizes = (*shape[:-1], -(-shape[-1] // step))
+        steps = (*[1] * (len(shape) - 1), step)
+        view = ops.slice_(whole, starts=(0,) * len(shape), sizes=sizes, steps=steps)
+        expected = x[..., ::step]
+    else:
+        x, expected = np.ascontiguousarray(x.T), x
+        whole = b.input("x", TensorType(np.dtype(dtype), x.shape))
+        view = ops.transpose(whole, perm=tuple(reversed(range(len(shape)))))
+    i = b.input("i", TensorType(I64, (19,)))
+    rows = ops.gather(view, i)
+    kernel = Kernel(b.build([rows, ops.sum_(rows * rows, axes=tuple(range(1, len(shape))))]))
+    at = np.arange(19) % 12 - 6
+    found, sums = kernel([x, at])
+    np.testing.assert_array_equal(found, expected[at])
+    exact = np.sum(expected[at].astype(F64) ** 2, axis=tuple(range(1, len(shape))))
+    np.testing.assert_allclose(sums, exact, rtol=1e-6 if dtype == F32 else 1e-14)
+    for bad in (6, -7, 2**62):
+        with pytest.raises(IndexError):
+            kernel([x, np.append(at[:-1], bad)])
+
+
+def test_rows_at_indices_are_read_without_an_address_for_each_lane() -> None:
+    b = Builder("rows")
+    x, i = b.input("x", TensorType(F64, (40, 100))), b.input("i", TensorType(I64, (9,)))
+    kernel = Kernel(b.build([ops.gather(x, i)]))
+    assert "masked.gather" not in str(kernel.module)
