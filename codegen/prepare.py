@@ -16,6 +16,7 @@ from gradc.codegen.sink import sink
 from gradc.ir import ops
 from gradc.ir.graph import Builder, Graph, Node, Value
 from gradc.ir.ops.contraction import matmul_dims
+from gradc.ir.ops.control import LoopParts
 from gradc.ir.types import I64, UNKNOWN, TensorType
 
 #: ops with regions
@@ -109,6 +110,8 @@ def prepare(graph: Graph, stays: Callable[[int, int], bool] | None = None) -> Gr
                 continue
             if node.op.name == "matmul":
                 operands = [v if is_shared(builder, v.node) else in_memory(v) for v in operands]
+            elif node.op.name == "loop":
+                operands = _loop_operands(operands, node, in_memory)
             elif node.op.name in OPAQUE:
                 operands = [in_memory(v) for v in operands]
             elif node.op.name == "gather" or is_alias(graph, node):
@@ -164,6 +167,21 @@ def _in_order(graph: Graph) -> Sequence[Node]:
             first.update((node.id, *node.operands))
     first.update(graph.inputs)
     return sorted(graph.nodes, key=lambda node: (node.op.name != "input", node.id not in first))
+
+
+def _loop_operands(
+    operands: Sequence[Value], node: Node, in_memory: Callable[[Value], Value]
+) -> list[Value]:
+    """Operands of a loop in memory; of one number everywhere a copy for each carry.
+
+    To fill an array costs less than to copy what others read too.
+    """
+    parts = LoopParts(range(len(operands)), node.attrs)
+    return [
+        ops.copy(value) if k in parts.carries and value.node.op.name == "broadcast"
+        else in_memory(value)
+        for k, value in enumerate(operands)
+    ]
 
 
 def _unshaped(value: Value) -> Value:

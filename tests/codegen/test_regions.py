@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -371,3 +372,24 @@ def test_the_report_counts_what_iterations_do() -> None:
     body = graph([INDEX, f64()], lambda i, x: ops.sin(x))
     made = graph([f64()], lambda x: ops.loop(x.builder, body, carries=[x], test=test))
     assert "while its test holds" in str(explain(made))
+
+
+def two_of_zeros(x: Any) -> Any:
+    """Two loops write into arrays that begin as the same zeros."""
+    a, b = np.zeros(20), np.zeros(20)
+    for i in gradc.range(1, 20):
+        a[i] = a[i - 1] * 0.5 + x[i]
+    for i in gradc.range(1, 20):
+        b[i] = b[i - 1] * a[i] + x[i]
+    return a + b
+
+
+def test_zeros_that_loops_write_into_are_filled_and_not_copied() -> None:
+    x = np.linspace(0.25, 1.0, 20)
+    compiled = gradc.compile(two_of_zeros)
+    np.testing.assert_array_equal(compiled(x), two_of_zeros(x))
+    text = compiled.ir(x, stage="loops", grad=False)
+    before = text.partition("loop\n")[0]
+    assert "= copy" in before
+    loads = [line for line in before.splitlines() if re.match(r" +v\d+ = \w+\[", line)]
+    assert not loads
