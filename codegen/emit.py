@@ -141,10 +141,9 @@ class Function:
     def _address(self, buffer: Buffer) -> Val:
         if buffer.kind == "constant" and buffer.nbytes <= CONSTANT:
             element, name = memory_type(buffer.dtype), self.prefix + buffer.name
-            text = "".join(f"\\{byte:02X}" for byte in buffer.data)
             if not buffer.data:
                 return self.module.constant(name, f"[0 x {element}]", "[]")
-            return self.module.constant(name, f"[{len(buffer.data)} x i8]", f'c"{text}"')
+            return self.module.data(name, buffer.data)
         with self.b.on_entry():
             return self._place(buffer)
 

@@ -84,6 +84,11 @@ class Module:
         )
         return Val(f"@{name}", "ptr")
 
+    def data(self, name: str, data: bytes, align: int = 64) -> Val:
+        """A private constant of these bytes, of which there is at least one."""
+        escaped = "\\" + data.hex("\\")
+        return self.constant(name, f"[{len(data)} x i8]", f'c"{escaped}"', align)
+
     def declare(self, name: str, result: str, params: Sequence[str]) -> None:
         """Declare an intrinsic, once."""
         self.declarations.setdefault(name, f"declare {result} @{name}({', '.join(params)})")

@@ -34,7 +34,8 @@ class Portable:
         ``int64_t model_value(const double *x, ..., double *out, void *workspace)`` and, of a
         floating scalar, ``model_value_and_grad``, which takes the value and a gradient for each
         argument of ``argnums``; of a derivative, that alone (``model_grad``, ...). The header
-        describes them all: shapes, workspace, errors, threads.
+        describes them all: shapes, workspace, errors, threads. On this machine they give the bits
+        that the function gives in Python, but for large products, which Python leaves to BLAS.
 
         path: a folder and a name, which the files get: "build/model".
         types: one for each argument: text such as "f64[784]", "f32[3,4]", "i64[]" (an array of no

@@ -73,7 +73,8 @@ def _lines(library: Library) -> Iterator[str]:
 def _about(library: Library) -> Iterator[str]:
     target = library.target
     cpu = target.cpu if target.cpu != "generic" else f"any {target.triple.partition('-')[0]}"
-    yield f"Machine: {target.triple}, CPU: {cpu}; {_needs(library)}"
+    yield f"Machine: {target.triple}; {_needs(library)}"
+    yield f"CPU: {cpu}, or one that has all its instructions."
     yield ""
     yield (
         "Arrays are contiguous, in C order (the last index runs fastest), aligned as their "

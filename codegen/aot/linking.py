@@ -13,6 +13,10 @@ from pathlib import Path
 from gradc.codegen.targets import Target, host
 
 
+#: bytes of stack of a WebAssembly module
+STACK = 1 << 18
+
+
 class NoLinker(Exception):
     """There is no linker for a machine, or it failed: what was tried, and what it said."""
 
@@ -75,13 +79,16 @@ def _commands(
     if target.triple.startswith("wasm"):
         flags = ["--no-entry", "--strip-all", "--gc-sections", "--export=__heap_base"]
         flags += [f"--export={name}" for name in exports]
+        # What overflows the stack then traps, rather than write over data.
+        flags += ["--stack-first", "-z", f"stack-size={STACK}"]
         flags += ["--allow-undefined"] * bool(undefined)
         linker = shutil.which("wasm-ld")
         programs = [[linker]] if linker else []
         programs += [[*zig, "wasm-ld"]] if zig else []
         return [[*program, *flags, *files] for program in programs]
     commands = []
-    needless = [] if undefined else ["-nostdlib"]
+    # Apple's linkers want the system's library in any case.
+    needless = [] if undefined or suffix(target) == ".dylib" else ["-nostdlib"]
     if _is_native(target):
         compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
         if compiler:

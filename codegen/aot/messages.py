@@ -63,8 +63,7 @@ def emit(module: Module, name: str, nodes: Sequence[str]) -> None:
         starts.append(starts[same] if same < len(starts) else len(blob))
         if starts[-1] == len(blob):
             blob += text.encode() + b"\0"
-    body = "".join(f"\\{byte:02X}" for byte in blob)
-    strings = module.constant(f"{name}_texts", f"[{len(blob)} x i8]", f'c"{body}"', 1)
+    strings = module.data(f"{name}_texts", blob, 1)
     numbers = ", ".join(f"i32 {start}" for start in starts)
     table = module.constant(f"{name}_starts", f"[{len(starts)} x i32]", f"[{numbers}]", 4)
 

@@ -74,10 +74,10 @@ def _symbol(
 ) -> str:
     """The symbol of what a kernel calls or reads outside itself, which is put into the module."""
     if name in constants:
-        data = constants[name]
-        text = "".join(f"\\{byte:02X}" for byte in data)
-        module.constant(name, f"[{len(data)} x i8]", f'c"{text}"')
-        return name
+        # The value and its gradient often read the same array.
+        same = next(other for other, data in constants.items() if data == constants[name])
+        module.data(same, constants[same])
+        return same
     if name in prints:
         return _silence(module)
     if name == "parallel":

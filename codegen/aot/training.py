@@ -59,9 +59,7 @@ def emit_initial(module: Module, routine: Initial) -> None:
     with b.loop(b.i64(0), b.i64(routine.nbytes // 8)) as loop:
         b.store(b.i64(0), b.gep(state, "i64", loop.index), 8)
     for offset, data in routine.parts:
-        text = "".join(f"\\{byte:02X}" for byte in data)
-        name = f"{routine.name}_{offset}"
-        source = module.constant(name, f"[{len(data)} x i8]", f'c"{text}"')
+        source = module.data(f"{routine.name}_{offset}", data)
         at = b.gep(state, "i8", b.i64(offset))
         with b.loop(b.i64(0), b.i64(len(data) // 8)) as loop:
             word = b.load(b.gep(source, "i64", loop.index), "i64", 8)

@@ -108,3 +108,14 @@ def test_random_programs_are_equal_to_the_bit(seed: int) -> None:
         for got, wanted in zip(results, expected, strict=True):
             np.testing.assert_array_equal(got, wanted)
     del keep
+
+
+@pytest.mark.parametrize("target", NAMED)
+def test_the_text_is_a_module_of_its_own(target: str, tmp_path: Path) -> None:
+    program = PROGRAMS["single"]
+    made = gradc.compile(program.function).export(
+        tmp_path / "model", *program.types, formats=("ll", "o"), target=target
+    )
+    text = made.files["ll"].read_text()
+    assert text.startswith(f'target triple = "{NAMED[target].triple}"')
+    assert objects.compile(text, NAMED[target]) == made.files["o"].read_bytes()
