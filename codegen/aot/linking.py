@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gradc.codegen.targets import Target, host
 
-
 #: bytes of stack of a WebAssembly module
 STACK = 1 << 18
 
