@@ -20,7 +20,7 @@ from gradc.codegen.form import Argument, Constant, Form, Leaf, Node, Pattern
 from gradc.codegen.front import INLINE
 from gradc.codegen.guards import ArgSpec
 from gradc.codegen.llvm import Builder, Val
-from tests.codegen.test_entry import check_flat, compiled, f4, f8, i8, pointer, slow
+from tests.codegen.entries import check_flat, compiled, f4, f8, i8, pointer, slow
 
 pytestmark = pytest.mark.skipif(not cpython.supported(), reason="no native entry points here")
 
