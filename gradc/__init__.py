@@ -30,8 +30,9 @@ from gradc.control import (
 from gradc.debug import debug_print
 from gradc.dispatch import SpecializationWarning
 from gradc.errors import GradcError, UnrolledLoopWarning
-from gradc.train import Trainer, TrainingInterrupted, TrainResult, train
+from gradc.train import Trainer, train
 from gradc.training.evaluation import EarlyStopping, Validation
+from gradc.training.result import TrainingInterrupted, TrainResult
 from gradc.transforms import grad, jvp, stop_gradient, value_and_grad, vjp
 
 __all__ = [

@@ -160,7 +160,7 @@ class NonFiniteError(GradcError, FloatingPointError):
     """Training met a NaN or an infinity: in a loss, in a gradient, or in new parameters.
 
     step, epoch, batch: where, each counted from 0. rows: the samples of that batch. result: what
-    training had made before that step, a :class:`gradc.train.TrainResult`.
+    training had made before that step, a :class:`gradc.TrainResult`.
     """
 
     def __init__(

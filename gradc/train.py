@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,10 +19,11 @@ from gradc.optim import Optimizer, as_optimizer
 from gradc.optim.wrappers import wrapped
 from gradc.signature import Parameters
 from gradc.training.data import array_types, count, data_types, in_memory, opened, param_types
-from gradc.training.evaluation import EarlyStopping, Validation
+from gradc.training.evaluation import EarlyStopping
 from gradc.training.loop import Loop
 from gradc.training.memory import Memory
-from gradc.training.run import Place, Run
+from gradc.training.result import TrainingInterrupted, TrainResult
+from gradc.training.run import Run
 from gradc.training.step import LoopSpec, StepTypes
 from gradc.training.watch import Options, Watch
 from gradc.tree import flatten, paths, unflatten
@@ -39,40 +40,6 @@ Callback = Callable[[int, float], object]
 #: what ``Trainer.ir`` can show
 STAGES = ("traced", "adjoint", "optimized", "loops", "llvm", "asm")
 _POLICIES = ("raise", "skip", "ignore")
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What training made.
-
-    params: the trained parameters, of the structure, shapes and dtypes of those given.
-    losses: float64, one for each epoch that was finished: the mean over its samples of the loss of
-        their batches, each taken before the batch's own update.
-    state: the optimizer's state after the last step.
-    steps: how many steps were taken, those before a resumption included.
-    skipped: how many of them changed nothing (``on_nonfinite="skip"``).
-    validation: the measurements on samples held out; None without any.
-    stopped: why training ended: "epochs", "callback", "early stopping", or "" where it was ended
-        by an exception, or is under way.
-    place: what :meth:`Trainer.fit` needs to go on from here.
-    """
-
-    params: Any
-    losses: Array
-    state: Any = None
-    steps: int = 0
-    skipped: int = 0
-    validation: Validation | None = None
-    stopped: str = "epochs"
-    place: Place | None = field(default=None, repr=False, compare=False)
-
-
-class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C in the middle of a training. ``result`` is what it had made: a TrainResult."""
-
-    def __init__(self, result: TrainResult) -> None:
-        super().__init__(f"training was interrupted after {result.steps} steps")
-        self.result = result
 
 
 def train(
@@ -191,10 +158,11 @@ class Trainer:
         resume: go on from the checkpoint, if there is one, to the same parameters, bit for bit,
             as without an interruption.
 
-        Ctrl-C is answered at once, by :class:`TrainingInterrupted`. Its ``result``, and
-        ``trainer.result`` after whatever exception, is what training has made so far. Raises
-        NonFiniteError, CheckpointError, ArgumentError, ShapeError, OptionError and
-        NotDifferentiableError for what cannot be trained on, what tracing and the callback raise.
+        Ctrl-C is answered after the steps under way, which take a twentieth of a second, or one
+        step, by :class:`TrainingInterrupted`. Its ``result``, and ``trainer.result`` after whatever
+        exception, is what training has made so far. Raises NonFiniteError,
+        CheckpointError, ArgumentError, ShapeError, OptionError and NotDifferentiableError for what
+        cannot be trained on, what tracing and the callback raise.
         """
         options = Options(
             count("epochs", epochs, 0), _seed(seed), callback, validation, dict(metrics or {}),

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +18,10 @@ from gradc.training import resume
 from gradc.training.data import count, data_types, opened
 from gradc.training.evaluation import EarlyStopping, Evaluation, Validation
 from gradc.training.progress import Progress
+from gradc.training.result import TrainResult
 from gradc.training.run import Run
 from gradc.training.step import LoopSpec
 from gradc.tree import unflatten
-
-if TYPE_CHECKING:
-    from gradc.train import TrainResult
 
 Array = np.ndarray[Any, Any]
 
@@ -195,8 +193,6 @@ class Watch:
 
     def result(self, stopped: str) -> TrainResult:
         """What training has made so far."""
-        from gradc.train import TrainResult
-
         run, memory = self.run, self.run.memory
         own = [np.array(x) for x in memory.own]
         params, state = own[: memory.what.params], own[memory.what.params :]
