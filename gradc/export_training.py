@@ -34,6 +34,8 @@ Array = np.ndarray[Any, Any]
 #: bytes that every array of a state begins at a multiple of
 LINE = 64
 _BYTES = np.dtype(np.uint8)
+#: what a state has besides what a run carries
+_STEP = "for.step"
 
 
 def stand_in(given: Any) -> Any:
@@ -84,9 +86,9 @@ class _Library:
         self.loop = loop
         self.machine = machine
         what = loop.what
-        kept = [(n, t) for n, t in zip(what.names, what.types, strict=True) if n != "losses"]
-        kept.append(("step", TensorType(I64)))
-        names, at = c_names([label for label, _ in kept])[0], 0
+        kept = [(n, t) for n, t in zip(what.names, what.types, strict=True) if n != "for.losses"]
+        kept.append((_STEP, TensorType(I64)))
+        names, at = c_names([label.removeprefix("for.") for label, _ in kept])[0], 0
         self.slots: dict[str, _Slot] = {}
         for (label, type_), c_name in zip(kept, names, strict=True):
             self.slots[label] = _Slot(label, c_name, type_, at)
@@ -118,9 +120,9 @@ class _Library:
             (f"{upper}_STEPS_OF_EPOCH", plan.steps, f"{plan.samples} samples"),
             (f"{upper}_BATCH", plan.batch, "samples of a step"),
         ]
-        for label in [*self._own, "step"]:
+        for label in [*self._own, _STEP]:
             slot = self.slots[label]
-            what = "steps taken so far" if label == "step" else label
+            what = "steps taken so far" if label == _STEP else label
             macro = f"{upper}_AT_{slot.name.upper()}"
             found.append((macro, slot.offset, f"{slot.type} {what}"))
         return found
@@ -174,7 +176,7 @@ class _Library:
         data = self._data(self.loop, ["state", "seed", "steps", "losses", "loss"])
         params = (
             self._state("inout"), *data,
-            Param("seed", NUMBERS["seed"], "value", note="decides the order of the samples"),
+            Param("seed", NUMBERS["for.seed"], "value", note="decides the order of the samples"),
             Param("steps", TensorType(I64), "value", note="how many to take"),
             Param(
                 "losses", TensorType(F64), "out", optional=True,
@@ -209,7 +211,7 @@ class _Library:
         program = schedule(loop.optimized, self.machine, {k: k for k in range(len(carried))})
         losses_at = -(-program.arena // 64) * 64
         places = tuple(
-            Place(WORKSPACE, losses_at) if label == "losses" else self._place(label)
+            Place(WORKSPACE, losses_at) if label == "for.losses" else self._place(label)
             for label in carried
         )
         notes = [note]
@@ -217,7 +219,7 @@ class _Library:
             notes.append("A loss that is not finite ends it with an error; the state is then lost.")
         return Training(
             f"{self.name}_{end}", params, summary, tuple(notes), program,
-            (*places, *_parts(loop)), places, step_at=self.slots["step"].offset,
+            (*places, *_parts(loop)), places, step_at=self.slots[_STEP].offset,
             an_epoch=loop.plan.steps, ending=LOSSES, guarded=guarded, single=end == "step",
         )
 

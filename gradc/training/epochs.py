@@ -27,11 +27,13 @@ _U64 = np.dtype(np.uint64)
 LOSSES = 1 << 14
 
 #: what is carried and can be made anew
-LARGE = ("losses", "order")
+LARGE = ("for.losses", "for.order")
 
 #: what a run is told, after the data: the key of the shuffling, the places of its first step, and
 #: how many steps it may take
-NUMBERS = {"seed": TensorType(_U64), "epoch": _COUNT, "batch": _COUNT, "steps": _COUNT}
+NUMBERS = {
+    "for.seed": TensorType(_U64), "for.epoch": _COUNT, "for.batch": _COUNT, "for.steps": _COUNT,
+}
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,10 @@ class Plan:
 class Carried:
     """What a run carries, by name: parameters and state first, then what the epochs need.
 
-    ``total`` is the sum over the samples of this epoch of their losses so far, ``weight`` how many
-    samples that are, ``skipped`` how many steps were skipped, ``losses`` the mean losses of the
-    epochs that ended in this run, ``order`` that of the samples in this epoch.
+    ``for.total`` is the sum over the samples of this epoch of their losses so far, ``for.weight``
+    how many samples that are, ``for.skipped`` how many steps were skipped, ``for.losses`` the mean
+    losses of the epochs that ended in this run, ``for.order`` that of the samples in this epoch.
+    No argument has such names: ``for`` is a word of Python's.
     """
 
     names: tuple[str, ...]
@@ -118,12 +121,12 @@ class Carried:
 
 def carried(plan: Plan, types: StepTypes, names: Names) -> Carried:
     """What a run carries."""
-    more = {"total": _REAL} if plan.steps > 1 else {}
+    more = {"for.total": _REAL} if plan.steps > 1 else {}
     if plan.on_nonfinite == "skip":
-        more |= {"weight": _REAL, "skipped": _COUNT}
-    more |= {"losses": TensorType(F64, (LOSSES,))}
+        more |= {"for.weight": _REAL, "for.skipped": _COUNT}
+    more |= {"for.losses": TensorType(F64, (LOSSES,))}
     if plan.shuffled:
-        more |= {"order": TensorType(I64, (plan.samples,))}
+        more |= {"for.order": TensorType(I64, (plan.samples,))}
     own = (*names.params, *names.state)
     return Carried(
         (*own, *more),
@@ -146,9 +149,10 @@ def training(plan: Plan, types: StepTypes, names: Names, step: Step, rest: Step 
     data = [builder.input(n, t) for n, t in zip(labels, plan.data_types(types.data), strict=False)]
     seed, epoch, batch, steps = (builder.input(n, t) for n, t in NUMBERS.items())
     guarded = plan.on_nonfinite == "raise"
-    places = {"batch": batch, "ended": ops.const(builder, 0)} if plan.steps > 1 else {}
+    places = {"for.batch": batch, "for.ended": ops.const(builder, 0)}
+    places = places if plan.steps > 1 else {}
     loss = ops.const(builder, 0.0)
-    carries = {**dict(zip(what.names, own, strict=True)), **places, "loss": loss}
+    carries = {**dict(zip(what.names, own, strict=True)), **places, "for.loss": loss}
     captures = [*data, seed, epoch, *([steps] if guarded else [])]
     body = _Body(plan, what, step, rest, carries, captures).graph()
     values = list(carries.values())
@@ -201,12 +205,12 @@ class _Body:
         self.own = given[: what.own]
         self.given = dict(zip(list(carries)[what.own :], given[what.own :], strict=True))
         # Where an epoch is a step, the step's number says it all.
-        self.batch = self.given.get("batch", self._const(0))
-        self.ended = self.given.get("ended", i)
+        self.batch = self.given.get("for.batch", self._const(0))
+        self.ended = self.given.get("for.ended", i)
         names = _names(captures)
         found = _inputs(self.builder, names, captures)
-        self.seed, self.epoch = (found[names.index(n)] for n in ("seed", "epoch"))
-        self.data = found[: names.index("seed")]
+        self.seed, self.epoch = (found[names.index(n)] for n in ("for.seed", "for.epoch"))
+        self.data = found[: names.index("for.seed")]
 
     def _const(self, value: Any) -> Value:
         return ops.const(self.builder, value)
@@ -217,21 +221,21 @@ class _Body:
         first = ops.eq(self.batch, self._const(0))
         after: dict[str, Value] = {}
         if plan.shuffled:
-            after["order"] = self._order(first)
+            after["for.order"] = self._order(first)
         own, loss, done = self._stepped(list(after.values()))
         loss = ops.convert(loss, dtype=F64)
         mean = self._mean(first, loss, done, after)
         if plan.on_nonfinite == "skip":
             assert done is not None
             missed = ops.convert(ops.logical_not(done), dtype=I64)
-            after["skipped"] = ops.add(given["skipped"], missed)
-        after["losses"] = ops.scatter_set(given["losses"], mean, self.ended)
+            after["for.skipped"] = ops.add(given["for.skipped"], missed)
+        after["for.losses"] = ops.scatter_set(given["for.losses"], mean, self.ended)
         if plan.steps > 1:
             following = ops.add(self.batch, self._const(1))
             over = ops.eq(following, self._const(plan.steps))
-            after["batch"] = ops.where(over, self._const(0), following)
-            after["ended"] = ops.add(self.ended, ops.convert(over, dtype=I64))
-        after["loss"] = loss
+            after["for.batch"] = ops.where(over, self._const(0), following)
+            after["for.ended"] = ops.add(self.ended, ops.convert(over, dtype=I64))
+        after["for.loss"] = loss
         return self.builder.build([*own, *(after[name] for name in given)])
 
     def _mean(
@@ -249,13 +253,13 @@ class _Body:
             size, part = ops.where(done, size, zero), ops.where(done, part, zero)
         total, weight = part, size
         if plan.steps > 1:
-            total = ops.add(ops.where(first, zero, given["total"]), part)
-            after["total"] = total
+            total = ops.add(ops.where(first, zero, given["for.total"]), part)
+            after["for.total"] = total
         if done is None:
             return ops.div(total, self._const(float(plan.samples)))
         if plan.steps > 1:
-            weight = ops.add(ops.where(first, zero, given["weight"]), size)
-        after["weight"] = weight
+            weight = ops.add(ops.where(first, zero, given["for.weight"]), size)
+        after["for.weight"] = weight
         return ops.div(total, weight)
 
     def _is_last(self) -> Value:
@@ -263,14 +267,14 @@ class _Body:
 
     def _order(self, first: Value) -> Value:
         """The order of the epoch, made anew at its first step."""
-        order = self.given["order"]
+        order = self.given["for.order"]
         epoch = ops.convert(ops.add(self.epoch, self.ended), dtype=_U64)
         words = [ops.reshape(word, shape=(1,)) for word in (self.seed, epoch)]
         operands = [order, ops.concat(*words, axis=0)]
         branches = []
         for name in ("keep", "shuffle"):
             b = Builder(name)
-            old, key = _inputs(b, ["order", "key"], operands)
+            old, key = _inputs(b, ["for.order", "key"], operands)
             new = name == "shuffle"
             branches.append(
                 b.build([ops.random_permutation(key, n=self.plan.samples) if new else old])
@@ -286,7 +290,8 @@ class _Body:
             out = self.builder.splice(self.step.adjoint, [*self.own, *batch])
         else:
             operands = [k, *order, *self.own, *self.data]
-            names = ["batch", *("order" for _ in order), *_names([*self.own, *self.data])]
+            labels = _names([*self.own, *self.data])
+            names = ["for.batch", *("for.order" for _ in order), *labels]
             branches = []
             for step, size in ((self.step, plan.batch), (self.rest, plan.left)):
                 b = Builder("full" if size == plan.batch else "last")

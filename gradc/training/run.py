@@ -91,8 +91,8 @@ class Run:
 
     def _place(self, step: int) -> None:
         self.step = step
-        if "order" in self.memory.arrays:
-            self.memory.arrays["order"][...] = self.plan.order(self.seed, self.epoch)
+        if "for.order" in self.memory.arrays:
+            self.memory.arrays["for.order"][...] = self.plan.order(self.seed, self.epoch)
 
     def _return(self) -> None:
         """Go back to the last copy of the state."""
@@ -144,7 +144,7 @@ class Run:
         ran, self.loss = self._steps(epoch, batch, wanted)
         ended = (self.step + ran) // self._per_epoch - epoch
         if ended:
-            self.losses.append(self.memory.arrays["losses"][:ended].copy())
+            self.losses.append(self.memory.arrays["for.losses"][:ended].copy())
         self.step += ran
 
     @contextmanager

@@ -201,7 +201,7 @@ class Watch:
             self._own_bytes()[...] = self.best_params
             params = [np.array(x) for x in memory.params]
             self._own_bytes()[...] = kept
-        skipped = memory.arrays.get("skipped")
+        skipped = memory.arrays.get("for.skipped")
         return TrainResult(
             self._params(params),
             run.all_losses(),

@@ -229,3 +229,28 @@ def test_large_constants_of_the_loss():
     result = trainer.fit(np.zeros(10000), (np.array([[1.0], [2.0], [3.0]]),), epochs=1)
     expected = -1e-4 * (table[:10000] * 4 + table[10000:] * 3)
     np.testing.assert_allclose(result.params, expected)
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip"])
+def test_arguments_may_have_any_names(policy: str) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    data = x, x @ [1.0, 2.0, 3.0], np.ones(20)
+
+    def loss(w, x, y, z):
+        return np.mean(z * (x @ w["a"] + w["b"] - y) ** 2)
+
+    def other(total, order, seed, losses):
+        return np.mean(losses * (order @ total["a"] + total["b"] - seed) ** 2)
+
+    def third(weight, epoch, batch, steps):
+        return np.mean(steps * (epoch @ weight["a"] + weight["b"] - batch) ** 2)
+
+    fitted = [
+        gradc.train(f, gradc.optim.adam(0.1), 8, on_nonfinite=policy).fit(
+            {"a": np.zeros(3), "b": 0.5}, data, epochs=5, seed=3
+        )
+        for f in (loss, other, third)
+    ]
+    for result in fitted[1:]:
+        np.testing.assert_array_equal(result.losses, fitted[0].losses)
+        np.testing.assert_array_equal(result.params["a"], fitted[0].params["a"])

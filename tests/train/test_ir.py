@@ -29,19 +29,19 @@ def test_the_whole_loop(shown):
     in_order = [
         "graph mlp_loss(params['W1']: f64[7,9]",
         "state.mean['W1']: f64[7,9]",
-        "x: f64[53,7], y: i64[53], seed: u64[], epoch: i64[], batch: i64[], steps: i64[]",
+        "x: f64[53,7], y: i64[53], for.seed: u64[], for.epoch: i64[], for.batch: i64[], for.steps",
         "= loop params['W1']",
         "body = graph step(",
         "graph shuffle(",
         "random_permutation key {n=53}",
         "graph full(",
-        "gather order,",
+        "gather for.order,",
         "gather x,",
         "matmul",
         "-- adjoint",
         "-- update",
         "graph last(",
-        "scatter_set losses,",
+        "scatter_set for.losses,",
         "test = graph unfinished(",
     ]
     at = 0
@@ -94,7 +94,7 @@ def test_data_in_place():
         lambda w, x: np.sum(x @ w), optimizer=sgd(1.0), batch_size=3, shuffle=False
     )
     text = trainer.ir(np.ones(2), (x,))
-    assert "x: f64[2,3,2]" in text and "gather x, batch" in text
+    assert "x: f64[2,3,2]" in text and "gather x, for.batch" in text
     assert "permutation" not in text
     whole = gradc.train(lambda w, x: np.sum(x @ w), optimizer=sgd(1.0)).ir(np.ones(2), (x,))
     assert "x: f64[6,2]" in whole and "gather" not in whole
