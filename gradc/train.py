@@ -19,7 +19,7 @@ from gradc.optim import Optimizer, as_optimizer
 from gradc.optim.wrappers import wrapped
 from gradc.signature import Parameters
 from gradc.training.data import array_types, count, data_types, in_memory, opened, param_types
-from gradc.training.evaluation import EarlyStopping
+from gradc.training.evaluation import EarlyStopping, Evaluator
 from gradc.training.loop import Loop
 from gradc.training.memory import Memory
 from gradc.training.result import TrainingInterrupted, TrainResult
@@ -112,6 +112,7 @@ class Trainer:
         )
         self._result: TrainResult | None = None
         self._watch: Watch | None = None
+        self._evaluator = Evaluator(self.spec)
         self._loops: dict[StepTypes, Loop] = {}
         self._last: Loop | None = None
         self._lock = threading.Lock()
@@ -173,7 +174,8 @@ class Trainer:
         run = self._run(job, options.seed)
         if before is not None:
             _go_on(run, before)
-        self._watch = watch = Watch(run, self.spec, options)
+        evaluation = self._evaluator.evaluation(validation, options.metrics)
+        self._watch = watch = Watch(run, self.spec.parameters.name, options, evaluation)
         result = None
         try:
             watch.train()
@@ -196,9 +198,22 @@ class Trainer:
         watch = self._watch
         return self._result if watch is None else watch.result("")
 
-    def compile(self, params: Any, data: Sequence[Any]) -> None:
-        """Compile what :meth:`fit` runs for such arguments, ahead of time, without running it."""
+    def compile(
+        self,
+        params: Any,
+        data: Sequence[Any],
+        *,
+        validation: Sequence[Any] | None = None,
+        metrics: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> None:
+        """Compile what :meth:`fit` runs for such arguments, ahead of time, without training.
+
+        What is to be measured on samples held out is compiled by being measured once.
+        """
         self._job(params, data).loop.compile()
+        evaluation = self._evaluator.evaluation(validation, metrics or {})
+        if evaluation is not None:
+            evaluation.measure(params)
 
     def export(
         self,

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gradc.compile import compile
+from gradc.compile import Compiled, compile
 from gradc.errors import ArgumentError, OptionError, OutputError
-from gradc.training.data import count
+from gradc.training.data import count, data_types, opened
+from gradc.training.step import LoopSpec
 
 Array = np.ndarray[Any, Any]
 
@@ -62,19 +63,8 @@ class EarlyStopping:
 class Evaluation:
     """The loss and the metrics as compiled functions of the parameters, on fixed samples."""
 
-    def __init__(
-        self,
-        loss: Callable[..., Any],
-        metrics: Mapping[str, Callable[..., Any]],
-        data: Sequence[Any],
-    ) -> None:
-        for name, metric in metrics.items():
-            if not callable(metric):
-                raise ArgumentError(f"the metric {name!r} must be a function, not {metric!r}")
-            if name == "loss":
-                raise ArgumentError("a metric cannot be called 'loss'", remedy="another name")
-        functions = {"loss": loss, **metrics}
-        self.functions = {name: compile(function) for name, function in functions.items()}
+    def __init__(self, functions: dict[str, Compiled[..., Any]], data: Sequence[Any]) -> None:
+        self.functions = functions
         self.data = data
 
     def measure(self, params: Any) -> dict[str, float]:
@@ -90,3 +80,42 @@ class Evaluation:
                 )
             out[name] = float(found)
         return out
+
+
+class Evaluator:
+    """Makes the evaluations of a trainer, and keeps the functions that it compiled for them."""
+
+    def __init__(self, spec: LoopSpec) -> None:
+        self.spec = spec
+        self._compiled: dict[str, tuple[object, Compiled[..., Any]]] = {}
+
+    def evaluation(
+        self, validation: Sequence[Any] | None, metrics: Mapping[str, Callable[..., Any]]
+    ) -> Evaluation | None:
+        """The measures on samples held out; None without any.
+
+        Raises ArgumentError and ShapeError for what is no data, or no metric.
+        """
+        for name, metric in metrics.items():
+            if not callable(metric):
+                raise ArgumentError(f"the metric {name!r} must be a function, not {metric!r}")
+            if name == "loss":
+                raise ArgumentError("a metric cannot be called 'loss'", remedy="another name")
+        if validation is None:
+            return None
+        if not isinstance(validation, (tuple, list)):
+            raise ArgumentError(
+                f"validation must be a tuple of arrays, not {type(validation).__name__}",
+                remedy="(X, Y), or (X,) for one array",
+            )
+        arrays = [opened(x) for x in validation]
+        data_types(arrays, [f"validation[{k}]" for k in range(len(arrays))])
+        self.spec.parameters.bind((None, *arrays), {})
+        functions = {"loss": self.spec.loss, **metrics}
+        return Evaluation({n: self._function(n, f) for n, f in functions.items()}, arrays)
+
+    def _function(self, name: str, function: Callable[..., Any]) -> Compiled[..., Any]:
+        known = self._compiled.get(name)
+        if known is None or known[0] is not function:
+            known = self._compiled[name] = (function, compile(function))
+        return known[1]

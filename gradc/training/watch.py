@@ -15,12 +15,11 @@ import numpy as np
 
 from gradc.errors import ArgumentError, CheckpointError, OptionError
 from gradc.training import resume
-from gradc.training.data import count, data_types, opened
+from gradc.training.data import count
 from gradc.training.evaluation import EarlyStopping, Evaluation, Validation
 from gradc.training.progress import Progress
 from gradc.training.result import TrainResult
 from gradc.training.run import Run
-from gradc.training.step import LoopSpec
 from gradc.tree import unflatten
 
 Array = np.ndarray[Any, Any]
@@ -71,12 +70,14 @@ class Options:
 class Watch:
     """A run with all that its options ask for."""
 
-    def __init__(self, run: Run, spec: LoopSpec, options: Options) -> None:
+    def __init__(
+        self, run: Run, label: str, options: Options, evaluation: Evaluation | None
+    ) -> None:
         self.run = run
         self.options = options
         self.stopping = options.stopping
-        self.label = spec.parameters.name
-        self.evaluation = self._evaluation(spec)
+        self.label = label
+        self.evaluation = evaluation
         monitor = self.stopping.monitor if self.stopping else "loss"
         if monitor != "loss" and monitor not in options.metrics:
             raise ArgumentError(
@@ -90,21 +91,6 @@ class Watch:
         self.waited = 0
         self.path = None if options.checkpoint is None else Path(options.checkpoint)
         self._saved_at = time.monotonic()
-
-    def _evaluation(self, spec: LoopSpec) -> Evaluation | None:
-        given = self.options.validation
-        if given is None:
-            return None
-        if not isinstance(given, (tuple, list)):
-            raise ArgumentError(
-                f"validation must be a tuple of arrays, not {type(given).__name__}",
-                remedy="(X, Y), or (X,) for one array",
-            )
-        arrays = [opened(x) for x in given]
-        names = [f"validation[{k}]" for k in range(len(arrays))]
-        data_types(arrays, names)
-        spec.parameters.bind((None, *arrays), {})
-        return Evaluation(spec.loss, self.options.metrics, arrays)
 
     # -- the training --------------------------------------------------------------------------
 

@@ -145,6 +145,22 @@ def test_an_interrupt_gives_what_there_is():
     assert np.array_equal(again.losses, result.losses)
 
 
+def test_measures_are_compiled_once():
+    traced = []
+
+    def metric(params, x, y):
+        traced.append(None)
+        return np.sum(params["b1"])
+
+    trainer, options = gradc.train(mlp_loss, adam(0.01), 8), {"metrics": {"sum": metric}}
+    trainer.compile(PARAMS, (X, Y), validation=HELD, **options)
+    before = len(traced)
+    assert before
+    for _ in range(2):
+        trainer.fit(PARAMS, (X, Y), epochs=2, validation=HELD, **options)
+    assert len(traced) == before
+
+
 def test_compiling_ahead():
     calls = []
 
