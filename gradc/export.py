@@ -193,14 +193,16 @@ def lowered_for(
 
     ``lead`` are arguments before those, as they are.
     """
-    leaves, tree = flatten(tuple(types))
+    function, parameters = compiled.function, compiled.function.parameters
+    static = parameters.places(function.static, (*lead, *types), {})
     call, other = (
         compiled.dispatcher.read(
-            (*lead, *unflatten(tree, [_example(leaf, k) for leaf in leaves])), {}
+            [x if n in static or n < len(lead) else _examples(x, k)
+             for n, x in enumerate((*lead, *types))],
+            {},
         )
         for k in (1, 0)
     )
-    parameters = compiled.function.parameters
     names = leaf_names(parameters, call.tree)
     found = leaf_types(parameters, call.tree, call.leaves, names)
     given = call.leaves
@@ -209,12 +211,18 @@ def lowered_for(
         if type(given[leaf]) in (int, bool) and given[leaf] == other.leaves[leaf]:
             return given[leaf]  # a number, not an example of a type
         raise ArgumentError(
-            f"{compiled.function.label} needs the value of argument `{names[leaf]}` to be traced",
+            f"{function.label} needs the value of argument `{names[leaf]}` to be traced",
             remedy="give the number itself in place of its type: it is then fixed",
         )
 
-    lowered = lower(compiled.function, call.tree, found, names, demand)
+    lowered = lower(function, call.tree, found, names, demand)
     return Typed(lowered, call.tree, found, names)
+
+
+def _examples(types: Any, number: int) -> Any:
+    """An argument of types."""
+    leaves, tree = flatten(types)
+    return unflatten(tree, [_example(leaf, number) for leaf in leaves])
 
 
 def _example(leaf: Any, number: int) -> Any:

@@ -40,8 +40,9 @@ class Portable:
         path: a folder and a name, which the files get: "build/model".
         types: one for each argument: text such as "f64[784]", "f32[3,4]", "i64[]" (an array of no
             axes), "f64" (a number), arrays and numbers like those to come, and pytrees of such. An
-            int or bool that the function needs while it is traced is fixed; numbers and arrays
-            without axes are passed by value, results always by pointer.
+            int or bool that the function needs while it is traced is fixed, and so are static
+            arguments, which are given as they are. Numbers and arrays without axes are passed by
+            value, results always by pointer.
         formats: "so" (a shared library for the target, linked by the system's C compiler or else
             by ziglang), "h", "o" (an object file), "ll" (LLVM's text), "py" (a module that loads
             the library with NumPy and ctypes alone).

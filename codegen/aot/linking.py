@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -89,9 +90,10 @@ def _commands(
     # Apple's linkers want the system's library in any case.
     needless = [] if undefined or suffix(target) == ".dylib" else ["-nostdlib"]
     if _is_native(target):
-        compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc")
-        if compiler:
-            commands.append([compiler, "-shared", *needless, *_flags(target, out.name), *files])
+        wanted = shlex.split(os.environ.get("CC", "")) or ["cc"]
+        found = next((x for x in (wanted, ["gcc"]) if shutil.which(x[0])), None)
+        if found:
+            commands.append([*found, "-shared", *needless, *_flags(target, out.name), *files])
     if zig:
         arch, system = _system(target.triple)
         if system == "windows" and not undefined:

@@ -101,9 +101,11 @@ def test_random_programs_are_equal_to_the_bit(seed: int) -> None:
             else ctypes.c_void_p(x.ctypes.data)
             for p, x in zip(routine.params, [*given, *results], strict=True)
         ]
-        space = np.empty(routine.workspace, np.uint8)
+        space = np.full(routine.workspace + 256, 99, np.uint8)
+        begin = 128 + seed  # of any alignment
         call = ctypes.CFUNCTYPE(ctypes.c_int64, *(type(v) for v in values), ctypes.c_void_p)
-        assert call(addresses[routine.name])(*values, space.ctypes.data) == 0
+        assert call(addresses[routine.name])(*values, space.ctypes.data + begin) == 0
+        assert np.all(space[:begin] == 99) and np.all(space[begin + routine.workspace :] == 99)
         expected = Kernel(graph, machine)([np.asarray(x) for x in inputs])
         for got, wanted in zip(results, expected, strict=True):
             np.testing.assert_array_equal(got, wanted)

@@ -158,6 +158,17 @@ def test_large_products_need_no_blas(
     np.testing.assert_allclose(module.value(a, b), a @ b, rtol=1e-10, atol=1e-10)
 
 
+def test_static_arguments_are_fixed(tmp_path: Path) -> None:
+    def reduced(x: Any, how: str, power: int) -> Any:
+        return {"f64": np.sum, "other": np.mean}[how](x**power)
+
+    made = gradc.compile(reduced, static_argnums=("how", 2)).export(
+        tmp_path / "model", "f64[3]", "f64", 2, formats=("so", "py")
+    )
+    assert made.functions[0].startswith("int64_t model_value(const double *x, double *out")
+    assert load(made.files["py"]).value(np.array([1.0, 2.0, 3.0])) == 14.0
+
+
 def test_a_number_that_the_trace_needs_is_fixed(tmp_path: Path) -> None:
     def power(x: Any, n: int) -> Any:
         for _ in range(n):
