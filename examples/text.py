@@ -96,11 +96,12 @@ def main():
     trainer.compile(params, (windows,))
     print(f"compiled in {time.perf_counter() - start:.2f} s")
 
+    result = trainer.fit(params, (windows,), epochs=0)
     for epochs in EPOCHS:
-        start = time.perf_counter()
-        result = trainer.fit(params, (windows,), epochs=epochs)
+        start, before = time.perf_counter(), result.steps
+        result = trainer.fit(result, (windows,), epochs=epochs)  # goes on where it was
         took = time.perf_counter() - start
-        print(f"\n{result.steps} steps, {result.steps / took:.0f} a second, "
+        print(f"\n{result.steps} steps, {(result.steps - before) / took:.0f} a second, "
               f"{result.losses[-1] / np.log(2):.2f} bits a letter")
         letters = write(result.params, codes[0], gradc.random.key(1), 0.5, length=240)
         print("    " + "".join(alphabet[letters]).replace("\n", "\n    "))

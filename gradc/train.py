@@ -166,7 +166,7 @@ class Trainer:
         cannot be trained on, what tracing and the callback raise.
         """
         options = Options(
-            count("epochs", epochs, 0), _seed(seed), callback, validation, dict(metrics or {}),
+            count("epochs", epochs, 0), _seed(seed), callback, validation, metrics or {},
             every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
         )
         before = params if isinstance(params, TrainResult) else None

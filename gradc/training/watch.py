@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -33,7 +33,7 @@ class Options:
     seed: int
     callback: Callable[[int, float], object] | None
     validation: Sequence[Any] | None
-    metrics: dict[str, Callable[..., Any]]
+    metrics: Mapping[str, Callable[..., Any]]
     every: int | None
     early_stopping: EarlyStopping | int | None
     progress: bool
@@ -44,6 +44,11 @@ class Options:
     def __post_init__(self) -> None:
         if self.callback is not None and not callable(self.callback):
             raise ArgumentError(f"callback must be a function, not {self.callback!r}")
+        if not isinstance(self.metrics, Mapping):
+            raise ArgumentError(
+                f"metrics must be functions by name, not {type(self.metrics).__name__}",
+                remedy='metrics={"accuracy": accuracy}',
+            )
         if self.validation is None:
             for name in ("metrics", "every"):
                 if getattr(self, name):

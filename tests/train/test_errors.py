@@ -71,6 +71,8 @@ CASES = {
     "validation of one": (lambda: fit(validation=(X,)), ArgumentError, "missing"),
     "a metric of a shape": (lambda: fit(validation=(X, Y), metrics={"m": lambda w, x, y: x @ w}),
         OutputError, "the metric 'm' gives ndarray of shape (6,), not a number"),
+    "metrics without names": (lambda: fit(validation=(X, Y), metrics=[loss]), ArgumentError,
+        "metrics must be functions by name, not list"),
     "a metric's name": (lambda: fit(validation=(X, Y), metrics={"loss": loss}), ArgumentError,
         "a metric cannot be called 'loss'"),
     "no metric": (lambda: fit(validation=(X, Y), metrics={"m": 3}), ArgumentError,
