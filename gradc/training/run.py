@@ -172,11 +172,18 @@ class Run:
     def measure(self) -> None:
         """Take steps for a while, to see how long they take."""
         until, start = time.monotonic() + 4 * TURN, self.memory.state.copy()
+        taken, seconds = 0, 0.0
         while time.monotonic() < until:
+            before, began = self.step, time.perf_counter()
             try:
                 self.go(self.step + (1 << 40))
             except NonFiniteError:
                 self.begin_at(0, start, np.empty(0))
+            else:
+                taken, seconds = taken + self.step - before, seconds + time.perf_counter() - began
+        # No run is long where epochs of one short step end in each.
+        if self.loop.seconds is None and taken and settings().jit:
+            self.loop.seconds = seconds / taken
 
     # -- what is not finite --------------------------------------------------------------------
 
