@@ -8,8 +8,8 @@ in order, and takes them back when it wants memory. What a process itself occupi
 memory (RssAnon in Linux's /proc/self/status), which hardly grows; its resident set (VmRSS, or
 ``ru_maxrss`` of getrusage) counts pages of files too, as long as nobody else wants the memory.
 
-Files larger than memory are best written in random order once, and read in order: a sample from
-anywhere costs a page, with what the system reads around it, or hundreds of kilobytes.
+Of files larger than memory a sample from anywhere costs a page, with what the system reads around
+it, or hundreds of kilobytes. So they are shuffled by blocks (``shuffle="blocks"``).
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def main():
                 sizes = f"own memory {own:4.0f} MB, with pages of files {both:4.0f} MB"
             print(f"  {'compiled     ' if epoch < 0 else f'loss {value:.5f}'}   {sizes}")
 
-        for shuffle in (False, True):
-            print("\nshuffled" if shuffle else "\nin the order of the file")
+        for shuffle in (False, "blocks"):
+            print("\nshuffled by blocks" if shuffle else "\nin the order of the file")
             start = time.perf_counter()
             result = train(paths, shuffle, show)
             took = time.perf_counter() - start

@@ -47,7 +47,7 @@ def train(
     optimizer: Optimizer,
     batch_size: int | None = None,
     *,
-    shuffle: bool = True,
+    shuffle: bool | Literal["blocks"] = True,
     clip_value: float | None = None, clip_norm: float | None = None,
     average: float | Literal["mean"] | None = None,
     on_nonfinite: Literal["raise", "skip", "ignore"] = "raise",
@@ -61,7 +61,9 @@ def train(
     optimizer: from :mod:`gradc.optim`, or one of your own: a pair of functions (init, update).
     batch_size: samples in a step; all of them if None. The last batch of an epoch may be smaller.
     shuffle: take the samples in a random order, another in each epoch: that of
-        ``np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation``.
+        ``np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation``. "blocks" is for
+        files larger than memory, where a sample here and there costs a read of the disk each:
+        blocks of 256 kB, in random order, and the samples shuffled among every 64 of them.
     clip_value, clip_norm, average: as by :mod:`gradc.optim`'s functions; "mean" is of all steps.
     on_nonfinite: what to do about a NaN or an infinity in a loss, a gradient or new parameters.
         "raise": NonFiniteError, which says in which step, on which samples, and by which operation
@@ -92,7 +94,7 @@ class Trainer:
         optimizer: Optimizer,
         batch_size: int | None = None,
         *,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         on_nonfinite: str = "raise",
     ) -> None:
         if not callable(loss):
@@ -100,6 +102,8 @@ class Trainer:
                 f"gradc.train takes a function, not {loss!r}", remedy="loss(params, x, y)"
             )
         optimizer = as_optimizer(optimizer)
+        if shuffle not in (True, False, "blocks"):
+            raise OptionError(f"shuffle must be True, False or 'blocks', not {shuffle!r}")
         if on_nonfinite not in _POLICIES:
             raise OptionError(
                 f"on_nonfinite must be one of {', '.join(map(repr, _POLICIES))}, "
@@ -108,7 +112,7 @@ class Trainer:
         label = getattr(loss, "__name__", None) or type(loss).__name__
         size = None if batch_size is None else count("batch_size", batch_size, 1)
         self.spec = LoopSpec(
-            loss, Parameters(loss, label), optimizer, size, bool(shuffle), on_nonfinite
+            loss, Parameters(loss, label), optimizer, size, shuffle, on_nonfinite
         )
         self._result: TrainResult | None = None
         self._watch: Watch | None = None

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from gradc.ir import ops
+from gradc.ir import interp, ops
 from gradc.ir.graph import Builder, Graph, Value
+from gradc.ir.ops.random import KEY
 from gradc.ir.types import F64, I64, TensorType
 from gradc.training.step import Names, Step, StepTypes
 
@@ -36,13 +37,26 @@ NUMBERS = {
 }
 
 
+#: blocks among whose samples those of a window are drawn
+WINDOW = 64
+
+
+def _sums(x: Value, y: Value) -> Value:
+    """Every sum of an element of one vector and one of another, in a row."""
+    shape = (x.type.size, y.type.size)
+    rows = ops.broadcast(ops.reshape(x, shape=(shape[0], 1)), shape=shape)
+    columns = ops.broadcast(ops.reshape(y, shape=(1, shape[1])), shape=shape)
+    return ops.reshape(ops.add(rows, columns), shape=(shape[0] * shape[1],))
+
+
 @dataclass(frozen=True)
 class Plan:
     """How the samples of an epoch go into its steps.
 
     samples, batch: how many there are, and how many go into a step, the last one perhaps fewer.
-    shuffled: whether each epoch takes them in another order, which depends on (seed, epoch) alone:
-        that of ``np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation``.
+    shuffled: whether each epoch takes them in another order, which depends on (seed, epoch) alone.
+    block: samples that lie together in a block, where not all are shuffled as one; else 0. The
+        blocks are taken in random order, and shuffled within every ``WINDOW`` of them.
     on_nonfinite: what becomes of a step whose loss or gradient is not finite. "raise" ends a run
         after a step whose loss is not; "skip" leaves out what the step would change.
     """
@@ -51,6 +65,7 @@ class Plan:
     batch: int
     shuffled: bool
     on_nonfinite: str
+    block: int = 0
 
     @property
     def full(self) -> int:
@@ -71,8 +86,39 @@ class Plan:
         """The samples in the order in which an epoch takes them."""
         if not self.shuffled:
             return np.arange(self.samples)
-        key = np.array([seed, epoch], np.uint64)
-        return np.random.Generator(np.random.Philox(key=key)).permutation(self.samples)
+        builder = Builder("order")
+        key = builder.input("key", KEY)
+        graph = builder.build([self.shuffle(key)])
+        (order,) = interp.run(graph, [np.array([seed, epoch], np.uint64)])
+        return order
+
+    def shuffle(self, key: Value) -> Value:
+        """The order of an epoch, i64[samples], from the words (seed, epoch).
+
+        Of all samples as one it is that of ``np.random.Generator(np.random.Philox(key=key))
+        .permutation``. Of blocks, an order of these is; then every window of samples in that order
+        is permuted, all alike, and what is left at the end.
+        """
+        b, n, k = key.builder, self.samples, self.block
+        window = WINDOW * k
+        if not k or n <= window:
+            return ops.random_permutation(key, n=n)
+        blocks = ops.random_permutation(key, n=n // k) * k
+        order = _sums(blocks, ops.const(b, np.arange(k)))
+        if n % k:
+            order = ops.concat(order, ops.const(b, np.arange(n - n % k, n)), axis=0)
+        keys = ops.random_keys(key, ops.const(b, np.arange(2, dtype=_U64)), domain=1)
+        within, last = (
+            ops.reshape(ops.slice_(keys, starts=(j, 0), sizes=(1, 2), steps=(1, 1)), shape=(2,))
+            for j in range(2)
+        )
+        count, left = divmod(n, window)
+        starts = ops.const(b, np.arange(count) * window)
+        places = _sums(starts, ops.random_permutation(within, n=window))
+        if left:
+            end = ops.random_permutation(last, n=left) + (n - left)
+            places = ops.concat(places, end, axis=0)
+        return ops.gather(order, places)
 
     def rows(self, seed: int, epoch: int, batch: int) -> Array:
         """The samples of a step."""
@@ -275,10 +321,7 @@ class _Body:
         for name in ("keep", "shuffle"):
             b = Builder(name)
             old, key = _inputs(b, ["for.order", "key"], operands)
-            new = name == "shuffle"
-            branches.append(
-                b.build([ops.random_permutation(key, n=self.plan.samples) if new else old])
-            )
+            branches.append(b.build([self.plan.shuffle(key) if name == "shuffle" else old]))
         (out,) = ops.branch(ops.convert(first, dtype=I64), branches, operands)
         return out
 

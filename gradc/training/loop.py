@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+#: bytes of the samples of a block: what a disk reads at once
+BLOCK = 1 << 18
+
 
 class Steps:
     """Steps in a memory, on arrays of data: ``(epoch, batch, steps)`` -> what was done.
@@ -60,7 +63,7 @@ class Loop:
     def __init__(self, types: StepTypes, spec: LoopSpec) -> None:
         samples = types.data[0].shape[0]
         size = samples if spec.batch_size is None else min(spec.batch_size, samples)
-        shuffled = spec.shuffle and size < samples
+        shuffled = spec.shuffle is not False and size < samples
         if shuffled and samples > 1 << 32:
             raise OptionError(
                 f"{samples} samples are more than shuffling reaches (2**32)",
@@ -68,7 +71,9 @@ class Loop:
             )
         self.types = types
         self.spec = spec
-        self.plan = Plan(samples, size, shuffled, spec.on_nonfinite)
+        row = max(t.nbytes // samples for t in types.data)
+        block = -(-BLOCK // max(row, 1)) if shuffled and spec.shuffle == "blocks" else 0
+        self.plan = Plan(samples, size, shuffled, spec.on_nonfinite, block)
         self.names = names_of(spec.parameters, types)
         self.what = carried(self.plan, types, self.names)
         with AT_REST:

@@ -30,7 +30,7 @@ class LoopSpec:
     parameters: Parameters
     optimizer: Optimizer
     batch_size: int | None
-    shuffle: bool
+    shuffle: bool | str
     on_nonfinite: str = "raise"
 
 

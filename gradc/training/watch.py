@@ -225,6 +225,7 @@ class Watch:
             "samples": plan.samples,
             "batch_size": plan.batch,
             "shuffle": plan.shuffled,
+            "block": plan.block,
             "on_nonfinite": plan.on_nonfinite,
             "seed": self.options.seed,
         }

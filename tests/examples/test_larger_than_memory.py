@@ -25,7 +25,7 @@ paths = sys.argv[2], sys.argv[3]
 sizes = []
 def note(epoch, loss):
     sizes.append(larger.memory()[0])
-for shuffle in (False, True):
+for shuffle in (False, True, "blocks"):
     larger.train(paths, shuffle, note, epochs=2)
 files = sizes[:]
 larger.train([np.load(path) for path in paths], False, note, epochs=2)
@@ -73,8 +73,8 @@ def test_the_steps_are_adams(written: Any) -> None:
     np.testing.assert_allclose(result.params["offset"], expected[-1], atol=2e-5)
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_files_are_as_good_as_arrays(written: Any, shuffle: bool) -> None:
+@pytest.mark.parametrize("shuffle", [False, True, "blocks"])
+def test_files_are_as_good_as_arrays(written: Any, shuffle: bool | str) -> None:
     paths, slope = written
     mapped = larger.train(paths, shuffle, lambda *_: None, epochs=8)
     given = [np.load(path) for path in paths]

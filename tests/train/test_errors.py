@@ -61,6 +61,8 @@ CASES = {
     "a complex array": (lambda: fit(data=(X, Y * 1j)), ArgumentError, "complex128"),
     "a policy": (lambda: gradc.train(loss, sgd(0.1), on_nonfinite="stop"), OptionError,
         "on_nonfinite must be one of 'raise', 'skip', 'ignore', not 'stop'"),
+    "a way to shuffle": (lambda: gradc.train(loss, sgd(0.1), shuffle="rows"), OptionError,
+        "shuffle must be True, False or 'blocks', not 'rows'"),
     "metrics alone": (lambda: fit(metrics={"m": loss}), ArgumentError,
         "metrics needs samples that are held out"),
     "every alone": (lambda: fit(every=3), ArgumentError, "every needs samples that are held out"),
