@@ -92,5 +92,5 @@ def test_training_on_files_takes_no_memory_for_them(written: Any) -> None:
         capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     files, arrays = json.loads(done.stdout)
-    assert files < 5  # the order of the samples, 0.4 MB, and what compiling a second loop takes
+    assert files < 8  # two orders of the samples, 0.4 MB each, and compiling two more loops
     assert arrays > 18  # the measure sees what is copied
