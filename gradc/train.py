@@ -159,9 +159,11 @@ class Trainer:
         early_stopping: when to end; a number is ``EarlyStopping(patience=number)``.
         progress: show how far it is, by tqdm if that is installed.
         checkpoint: a file, ``.npz``, that the state of the training is written to, atomically,
-            every ``checkpoint_every`` seconds, at the end, and where an exception ends it.
+            every ``checkpoint_every`` seconds, at the end, and where an exception ends it. That it
+            can be written there is seen to before the first step.
         resume: go on from the checkpoint, if there is one, to the same parameters, bit for bit,
-            as without an interruption.
+            as without an interruption. The callback is called again for an epoch in whose call the
+            training was ended.
 
         Ctrl-C is answered after the steps under way, which take a twentieth of a second, or one
         step, by :class:`TrainingInterrupted`. Its ``result``, and ``trainer.result`` after whatever

@@ -169,7 +169,8 @@ def carried(plan: Plan, types: StepTypes, names: Names) -> Carried:
     """What a run carries."""
     more = {"for.total": _REAL} if plan.steps > 1 else {}
     if plan.on_nonfinite == "skip":
-        more |= {"for.weight": _REAL, "for.skipped": _COUNT}
+        more |= {"for.weight": _REAL} if plan.steps > 1 else {}
+        more |= {"for.skipped": _COUNT}
     more |= {"for.losses": TensorType(F64, (LOSSES,))}
     if plan.shuffled:
         more |= {"for.order": TensorType(I64, (plan.samples,))}
@@ -305,7 +306,7 @@ class _Body:
             return ops.div(total, self._const(float(plan.samples)))
         if plan.steps > 1:
             weight = ops.add(ops.where(first, zero, given["for.weight"]), size)
-        after["for.weight"] = weight
+            after["for.weight"] = weight
         return ops.div(total, weight)
 
     def _is_last(self) -> Value:

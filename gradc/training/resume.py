@@ -23,18 +23,49 @@ Array = np.ndarray[Any, Any]
 HEAD = "gradc_training"
 
 
+def check(path: Path) -> None:
+    """See whether a checkpoint can be written, before a training. Raises CheckpointError."""
+    if os.path.isdir(path):
+        raise CheckpointError(
+            f"{str(path)!r} is a folder", remedy=f"a file in it: {str(path / 'run.npz')!r}"
+        )
+    handle, name = _beside(path)
+    os.close(handle)
+    Path(name).unlink()
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    """A new file in the same folder, and its name."""
+    try:
+        return tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint {str(path)!r} cannot be written: {error.strerror or error}",
+        remedy="checkpoint= in a folder that exists, can be written to, and has room",
+    )
+
+
 def save(path: Path, head: dict[str, Any], arrays: dict[str, Array]) -> None:
-    """Write a checkpoint. Whoever reads it, at any time, finds this one or the one before it."""
+    """Write a checkpoint. Whoever reads it, at any time, finds this one or the one before it.
+
+    Raises CheckpointError.
+    """
     text = np.frombuffer(json.dumps(head).encode(), np.uint8)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    handle, name = _beside(path)
     try:
         with os.fdopen(handle, "wb") as file:
             _write(file, {HEAD: text} | arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise _unwritten(path, error) from None
         raise
 
 

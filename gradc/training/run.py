@@ -102,9 +102,12 @@ class Run:
         self._place(step)
 
     def _keep(self) -> None:
+        if time.monotonic() - self._kept_at >= self._interval:
+            self.keep()
+
+    def keep(self) -> None:
+        """Copy the state, to return to it."""
         began = time.monotonic()
-        if began - self._kept_at < self._interval:
-            return
         self._kept = (self.step, self.memory.state.copy())
         self._kept_at = time.monotonic()
         self._interval = max(KEEP, SHARE * (self._kept_at - began))
@@ -121,17 +124,12 @@ class Run:
         wanted = min(self._turn, limit - self.step, room)
         self._keep()
         began = time.perf_counter()
-        waiting: list[Callable[[], None]] = []
-        self._waiting = waiting
-        try:
-            self._take(wanted)
-        except BaseException:
-            self._return()
-            raise
-        finally:
-            self._waiting = None
-        for handle in waiting:
-            handle()
+        with self.undisturbed():
+            try:
+                self._take(wanted)
+            except BaseException:
+                self._return()
+                raise
         if self._guarded and not math.isfinite(self.loss):
             raise self._diagnosis()
         seconds = time.perf_counter() - began
@@ -146,6 +144,18 @@ class Run:
         if ended:
             self.losses.append(self.memory.arrays["for.losses"][:ended].copy())
         self.step += ran
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Have interrupts wait for the end of what is done here."""
+        waiting: list[Callable[[], None]] = []
+        self._waiting = waiting
+        try:
+            yield
+        finally:
+            self._waiting = None
+        for handle in waiting:
+            handle()
 
     @contextmanager
     def interrupts_wait(self) -> Iterator[None]:

@@ -63,11 +63,9 @@ class Names:
 
 def names_of(parameters: Parameters, types: StepTypes) -> Names:
     """Names from the loss's parameters on: ``params['W1']``, ``state.mean['W1']``, ``x``."""
-    return Names(
-        tuple(paths(types.params, parameters.argument_name(0))),
-        tuple(paths(types.state, "state")),
-        tuple(parameters.argument_name(k + 1) for k in range(len(types.data))),
-    )
+    params, *data = (parameters.argument_name(k) for k in range(1 + len(types.data)))
+    state = "for.state" if "state" in (params, *data) else "state"
+    return Names(tuple(paths(types.params, params)), tuple(paths(types.state, state)), tuple(data))
 
 
 @dataclass(frozen=True, eq=False)

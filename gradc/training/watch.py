@@ -65,6 +65,14 @@ class Options:
                 f"checkpoint_every is seconds, at least 0, not {self.checkpoint_every!r}"
             )
 
+        if self.path is not None:
+            resume.check(self.path)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the checkpoint."""
+        return None if self.checkpoint is None else Path(self.checkpoint)
+
     @property
     def stopping(self) -> EarlyStopping | None:
         """When to end."""
@@ -94,7 +102,8 @@ class Watch:
         self.best = math.nan
         self.best_params: Array | None = None
         self.waited = 0
-        self.path = None if options.checkpoint is None else Path(options.checkpoint)
+        self.measured_at = self.settled = run.step  # up to where all was done beside the steps
+        self.path = options.path
         self._saved_at = time.monotonic()
 
     # -- the training --------------------------------------------------------------------------
@@ -110,15 +119,19 @@ class Watch:
         )
         try:
             with shown as progress, run.interrupts_wait():
+                if self.settled < run.step:
+                    self._after_a_turn()
                 while run.step < last and not self.stopped:
                     run.go(self._next(last))
                     self._after_a_turn()
                     if progress is not None:
                         progress.show(run.step, run.loss, last=run.step == last)
                 run.check()
-        finally:
-            if self.path is not None:
-                self._save(self.path)
+        except BaseException as error:
+            self._save_after(error)
+            raise
+        if self.path is not None:
+            self._save(self.path)
         self.stopped = self.stopped or "epochs"
 
     def _next(self, last: int) -> int:
@@ -140,12 +153,16 @@ class Watch:
         run, options = self.run, self.options
         epoch, within = divmod(run.step, run.plan.steps)
         ended = not within
-        if (ended and self._measures_epochs) or (options.every and not run.step % options.every):
+        due = (ended and self._measures_epochs) or (
+            options.every and not run.step % options.every
+        )
+        if due and self.measured_at < run.step:
             self._measure()
         if ended and options.callback is not None:
             loss = float(run.losses[-1][-1])
             if options.callback(epoch - 1, loss) and not self.stopped:
                 self.stopped = "callback"
+        self.settled = run.step
         if self.path is not None:
             now = time.monotonic()
             if now - self._saved_at >= options.checkpoint_every:
@@ -157,9 +174,17 @@ class Watch:
         run = self.run
         if self.evaluation is not None:
             found = self.evaluation.measure(self._params(run.memory.params))
-            self.measured.append((run.step, found))
         else:
             found = {"loss": float(run.losses[-1][-1])}
+        with run.undisturbed():
+            self.measured_at = run.step
+            if self.evaluation is not None:
+                self.measured.append((run.step, found))
+            self._judge(found)
+            run.keep()  # no way back leads to before what was measured
+
+    def _judge(self, found: dict[str, float]) -> None:
+        """Remember the best measurement, and see whether it is time to end."""
         if self.stopping is None:
             return
         value = found[self.stopping.monitor]
@@ -216,11 +241,20 @@ class Watch:
 
     # -- checkpoints ---------------------------------------------------------------------------
 
+    def _save_after(self, error: BaseException) -> None:
+        """Save where an exception ends the training, which says so if that fails too."""
+        if self.path is None or isinstance(error, CheckpointError):
+            return
+        try:
+            self._save(self.path)
+        except CheckpointError as problem:
+            error.add_note(str(problem))
+
     def _identity(self) -> dict[str, Any]:
         """What a training must have in common with one that it goes on from."""
         plan, what = self.run.plan, self.run.memory.what
         return {
-            "version": 1,
+            "version": 2,
             "carried": [f"{n}: {t}" for n, t in zip(what.names, what.types, strict=True)],
             "samples": plan.samples,
             "batch_size": plan.batch,
@@ -235,6 +269,8 @@ class Watch:
         head = {
             "identity": self._identity(),
             "step": run.step,
+            "settled": self.settled,
+            "measured_at": self.measured_at,
             "best": repr(self.best),
             "waited": self.waited,
             "measured": [[step, {k: repr(v) for k, v in found.items()}]
@@ -244,7 +280,8 @@ class Watch:
         arrays |= {"gradc_state": run.memory.state, "gradc_losses": run.all_losses()}
         if self.best_params is not None:
             arrays["gradc_best"] = self.best_params
-        resume.save(path, head, arrays)
+        with run.undisturbed():
+            resume.save(path, head, arrays)
         self._saved_at = time.monotonic()
 
     def _resume(self, path: Path) -> None:
@@ -259,9 +296,12 @@ class Watch:
                 )
         state = arrays["gradc_state"]
         self.run.begin_at(head["step"], state, arrays["gradc_losses"])
+        self.settled, self.measured_at = head["settled"], head["measured_at"]
         self.best, self.waited = float(head["best"]), head["waited"]
         self.best_params = arrays.get("gradc_best")
         self.measured = [
             (step, {k: float(v) for k, v in found.items()}) for step, found in head["measured"]
         ]
+        if self.stopping is not None and self.waited >= self.stopping.patience:
+            self.stopped = "early stopping"
 

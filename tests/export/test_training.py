@@ -167,3 +167,15 @@ def test_every_target_has_the_functions(tmp_path: Path) -> None:
         assert names == {"model_init", "model_step", "model_train", "model_message"}
         allowed = {"__stack_pointer", "__indirect_function_table", "___chkstk_ms"}
         assert found.undefined <= allowed
+
+
+def test_a_step_between_does_not_change_the_mean_of_an_epoch(tmp_path: Path) -> None:
+    params, (x, y) = problem(23)
+    trainer = gradc.train(loss, gradc.optim.sgd(0.0), 5, on_nonfinite="skip")
+    made = trainer.export(tmp_path / "model", params, (x, y), formats=("so", "py"))
+    module = load(made.files["py"])
+    state, losses = module.init(), np.zeros(1)
+    module.train(state, x, y, 0, 3)
+    module.step(state, x[:5], y[:5])
+    module.train(state, x, y, 0, 2, losses)
+    same([losses], [trainer.fit(params, (x, y), epochs=1).losses])

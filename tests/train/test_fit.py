@@ -254,3 +254,20 @@ def test_arguments_may_have_any_names(policy: str) -> None:
     for result in fitted[1:]:
         np.testing.assert_array_equal(result.losses, fitted[0].losses)
         np.testing.assert_array_equal(result.params["a"], fitted[0].params["a"])
+
+
+@pytest.mark.parametrize("names", ["state, x, y", "w, state, y"])
+def test_an_argument_called_as_a_bare_state(names: str) -> None:
+    def one(w, x, y):
+        return np.mean((w * x - y) ** 2)
+
+    scope = {"np": np}
+    w, x, _ = names.split(", ")
+    exec(f"def other({names}): return np.mean(({w} * {x} - y) ** 2)", scope)
+    data = np.linspace(-1, 1, 10), np.linspace(3, 1, 10)
+    counted = (lambda params: np.zeros(()), lambda g, state, p: (p - 0.1 * g, state + 1))
+    expected, result = (
+        gradc.train(f, counted, 3).fit(0.5, data, epochs=3) for f in (one, scope["other"])
+    )
+    assert result.params == expected.params and result.state == expected.state == 12
+    np.testing.assert_array_equal(result.losses, expected.losses)

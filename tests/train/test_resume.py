@@ -187,3 +187,88 @@ def test_killed(tmp_path):
         [sys.executable, str(script), str(path)], capture_output=True, text=True, check=True
     ).stdout
     assert resumed == whole
+
+
+class Ended(Exception):
+    pass
+
+
+def test_a_measurement_that_was_cut_short(tmp_path):
+    path, held = tmp_path / "run.npz", (X[:5], Y[:5])
+    count = [0]
+
+    def metric(params, x, y):
+        return np.mean(x)
+
+    def cut(epoch, loss):
+        count[0] += 1
+        if count[0] == 3:
+            raise Ended
+
+    options = {"validation": held, "metrics": {"m": metric}, "early_stopping": 4}
+    whole = fit(epochs=30, **options)
+    with pytest.raises(Ended):
+        fit(path, 30, callback=cut, **options)
+    told = []
+    again = fit(path, 30, resume=True, callback=lambda epoch, loss: told.append(epoch), **options)
+    same(again, whole)
+    assert told == list(range(2, whole.steps // 7))  # that which was cut short is done again
+    assert np.array_equal(again.validation.steps, whole.validation.steps)
+    assert np.array_equal(again.validation.values["loss"], whole.validation.values["loss"])
+
+
+def test_an_interrupt_between_steps_and_their_measurement(tmp_path, monkeypatch):
+    path, held = tmp_path / "run.npz", (X[:5], Y[:5])
+    options = {"validation": held, "early_stopping": 4}
+    whole = fit(epochs=30, **options)
+    measure, count = gradc.training.watch.Evaluation.measure, [0]
+
+    def interrupted(self, params):
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        return measure(self, params)
+
+    monkeypatch.setattr(gradc.training.watch.Evaluation, "measure", interrupted)
+    with pytest.raises(gradc.TrainingInterrupted):
+        fit(path, 30, **options)
+    again = fit(path, 30, resume=True, **options)
+    same(again, whole)
+    assert np.array_equal(again.validation.steps, whole.validation.steps)
+
+
+def test_nothing_is_left_after_an_early_end(tmp_path):
+    path = tmp_path / "run.npz"
+    options = {"validation": (X[:5], -Y[:5]), "early_stopping": gradc.EarlyStopping(2, min_delta=9)}
+    whole = fit(path, 30, **options)
+    again = fit(path, 30, resume=True, **options)
+    assert whole.stopped == again.stopped == "early stopping"
+    same(again, whole)
+    more = fit(path, 30, resume=True, validation=options["validation"], early_stopping=3)
+    assert more.steps > whole.steps
+
+
+def test_no_place_for_it_is_told_at_once(tmp_path):
+    told = []
+    for path in (tmp_path, tmp_path / "none" / "run.npz", tmp_path / ("x" * 300)):
+        with pytest.raises(CheckpointError, match="cannot be written|is a folder"):
+            fit(path, callback=lambda epoch, loss: told.append(epoch))
+    assert not told
+
+
+def test_no_room_for_it(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "run.npz"
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        fit(path)
+    assert not list(tmp_path.iterdir())
+
+    def cut(epoch, loss):
+        raise Ended
+
+    with pytest.raises(Ended) as raised:
+        fit(path, callback=cut)
+    assert "No space left on device" in raised.value.__notes__[0]
