@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradc.codegen.kernel import Kernel
+from gradc.codegen.loops import Nest
+from gradc.codegen.region.stages import all_stages
 from gradc.ir import interp, ops
 from gradc.ir.graph import Builder, Graph, Loc, Value
 from gradc.ir.types import F64, I64, TensorType
@@ -50,3 +52,20 @@ def agree(made: Graph, inputs: Sequence[Any]) -> Kernel:
     for x, y in zip(given, before, strict=True):
         np.testing.assert_array_equal(x, y)
     return kernel
+
+
+def copies(kernel: Kernel) -> list[int]:
+    """The sizes of what nests inside of loops copy from one buffer to another."""
+    inside = [
+        s for stage in kernel.program.stages for s in all_stages([stage]) if s is not stage
+    ]
+    found = []
+    for nest in (s for s in inside if isinstance(s, Nest)):
+        for phase in nest.phases:
+            if [type(s).__name__ for s in phase.body] == ["Load", "Store"]:
+                found.append(int(np.prod(nest.outer + nest.inner)))
+    return found
+
+
+def real(i: Value) -> Value:
+    return ops.convert(i, dtype=np.dtype(float))

@@ -8,31 +8,12 @@ import numpy as np
 import pytest
 
 from gradc.codegen.kernel import Kernel
-from gradc.codegen.loops import Nest
-from gradc.codegen.region.stages import all_stages
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, TensorType
-from tests.codegen.regions import INDEX, agree, f64, graph, number
+from tests.codegen.regions import INDEX, agree, copies, f64, graph, number, real
 
 RNG = np.random.default_rng(0)
-
-
-def copies(kernel: Kernel) -> list[int]:
-    """The sizes of what nests inside of loops copy from one buffer to another."""
-    inside = [
-        s for stage in kernel.program.stages for s in all_stages([stage]) if s is not stage
-    ]
-    found = []
-    for nest in (s for s in inside if isinstance(s, Nest)):
-        for phase in nest.phases:
-            if [type(s).__name__ for s in phase.body] == ["Load", "Store"]:
-                found.append(int(np.prod(nest.outer + nest.inner)))
-    return found
-
-
-def real(i: Value) -> Value:
-    return ops.convert(i, dtype=np.dtype(float))
 
 
 # -- branches ------------------------------------------------------------------------------------
