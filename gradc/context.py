@@ -35,6 +35,8 @@ class Context:
 
     #: whether it is the body of a loop or branch, which may write what the enclosing trace owns
     is_region = False
+    #: whether it runs where the enclosing trace does: not so a branch, or the body of a `while`
+    certain = True
 
     def __init__(self, name: str) -> None:
         self.builder = Builder(name)

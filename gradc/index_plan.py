@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gradc.cells import Reshape, Slice
+from gradc.context import current
 from gradc.conversions import ask_static
 from gradc.errors import IndexingError, TracerIndexError
 from gradc.ir.types import BOOL, I64, Shape
@@ -180,7 +181,7 @@ def steps_to(
         count += 1  # an element is one place
     basic: list[Slice | Reshape | Pick] = []
     if count:
-        pick = Pick(tuple(entries[:count]))
+        pick = Pick(tuple(entries[:count]), current())
         for place in pick.tracers:
             place.note_read()
         basic.append(pick)

@@ -51,9 +51,10 @@ Entry = int | Tracer | Window | Stretch
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pick:
-    """The elements at these places along the first axes."""
+    """The elements at these places along the first axes, as ``taken`` in a trace."""
 
     entries: tuple[Entry, ...]
+    taken: Context | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pick) and len(self.entries) == len(other.entries) and all(

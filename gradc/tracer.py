@@ -172,10 +172,14 @@ class Tracer(Conversions, Operators, Methods):
         stack = contexts()
         assert self.cell.trace is not None
         owner = stack.index(self.cell.trace)
-        places = [t.cell.trace for s in self.path if not isinstance(s, _KNOWN) for t in s.tracers]
-        if all(trace not in stack[owner + 1 :] for trace in places):
+        picks = [s for s in self.path if not isinstance(s, _KNOWN)]
+        inner = stack[owner + 1 :]
+        unsure = any(s.taken in inner for s in picks) and not all(c.certain for c in inner)
+        places = [t.cell.trace for s in picks for t in s.tracers]
+        if not unsure and all(trace not in inner for trace in places):
             return context.capture(self)
-        # A place that is known only further inside: there the view is taken.
+        # A place that is known only further inside, or perhaps out of bounds where what reads it
+        # does not run: there the view is taken.
         known = self._first_pick()
         shape = self._cell_shape()
         for step in self.path[:known]:

@@ -126,7 +126,7 @@ class Branches:
     def trace(self, function: Callable[[], tuple[Any, ...]]) -> None:
         """Trace the next branch."""
         name = self.names[len(self.traced)]
-        region = Region(name.replace(" ", "_"))
+        region = Region(name.replace(" ", "_"), certain=False)
         with region.active():
             given = function()
         self.traced.append(_Traced(name, region, given))

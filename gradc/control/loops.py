@@ -116,7 +116,7 @@ class Loop:
 
     def _body(self) -> Ends:
         for _ in range(_MANY):
-            region = Region("body")
+            region = Region("body", certain=self.test is None)
             with region.active():
                 i, carries = self._inputs(region)
                 slices = [

@@ -40,8 +40,9 @@ class Region(Context):
 
     is_region = True
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, certain: bool = True) -> None:
         super().__init__(name)
+        self.certain = certain
         #: the cells of enclosing traces that are this one's while it is active
         self.cells: list[Cell] = []
         #: their states in here, and outside

@@ -245,3 +245,48 @@ def test_distinct_places_are_not_searched_for_the_last_write() -> None:
 
 def test_a_loop_of_writes_is_one_loop() -> None:
     assert count(stencil, "loop", A) == 1
+
+
+@pytest.mark.parametrize("n", [0, 3, 4, 9])
+def test_an_element_is_read_where_what_reads_it_runs(n: int) -> None:
+    X = np.array([0.5, -1.25, 2.0, 1.0])
+
+    def branch(x: np.ndarray, n: int) -> Any:
+        x = x.copy()
+        if n < 4:
+            x[n] *= 2
+        return np.sum(x * x) + (x[n] if n < 4 else 1.0)
+
+    def cond(x: np.ndarray, n: int) -> Any:
+        return gradc.cond(n < 4, lambda: 2.0 * x[n], lambda: 0.5 * x[0])
+
+    def loop(x: np.ndarray, n: int) -> Any:
+        x = x.copy()
+        for i in gradc.range(n):
+            if i < 4:
+                x[i] *= x[i]
+        return np.sum(x)
+
+    def left(x: np.ndarray, n: int) -> Any:
+        x, i = x.copy(), 0
+        while True:
+            if i >= min(n, 4):
+                break
+            x[i] *= 2
+            i += 1 + (x[0] > 0)
+        return np.sum(x)
+
+    def while_(x: np.ndarray, n: int) -> Any:
+        s, i = 0.0, n
+        while i < 4:
+            s += x[n] * x[i]
+            i += 1
+        return s + x[0]
+
+    for f in (branch, loop, left, while_):
+        value, slope = gradc.compile(f).value_and_grad(X, n)
+        np.testing.assert_allclose(value, f(X, n), rtol=1e-14)
+        differences = [
+            (f(X + step, n) - f(X - step, n)) / 2e-6 for step in 1e-6 * np.eye(4)]
+        np.testing.assert_allclose(slope, differences, atol=1e-8)
+    assert gradc.compile(cond)(X, n) == (2.0 * X[n] if n < 4 else 0.5 * X[0])
