@@ -29,6 +29,8 @@ Array = np.ndarray[Any, Any]
 
 #: bytes of the samples of a block: what a disk reads at once
 BLOCK = 1 << 18
+#: the values that a run of steps computes before it is known how long a step takes
+MANY = 1_000_000
 
 
 class Steps:
@@ -85,12 +87,17 @@ class Loop:
 
     @cached_property
     def work(self) -> int:
-        """A rough count of what a step computes: its values, and the products in them."""
+        """A rough count of what a step computes: its values, and the products in them.
+
+        What a loop computes shows when it runs: such a step counts as many, and is measured.
+        """
         nodes = self.step.adjoint.nodes
+        if any(node.op.family == "control" for node in nodes):
+            return MANY
         total = 1
         for node in nodes:
             deep = nodes[node.operands[0]].type.shape[-1] if node.op.name == "matmul" else 1
-            total += deep * (1 if node.type.items else node.type.size)
+            total += deep * node.type.size
         return total
 
     def step_of(self, batch: int) -> Step:

@@ -16,7 +16,7 @@ import numpy as np
 from gradc.config import settings
 from gradc.errors import NonFiniteError
 from gradc.training.epochs import LOSSES, Carried, Plan
-from gradc.training.loop import Loop
+from gradc.training.loop import MANY, Loop
 from gradc.training.memory import Memory
 from gradc.training.nonfinite import culprit, is_finite, shown
 
@@ -58,7 +58,7 @@ class Run:
         self.losses: list[Array] = []  # those of the epochs that ended, in pieces
         self.loss = float("nan")  # of the last step
         self._steps = loop.steps(memory, data, seed)
-        self._turn = max(1, 1_000_000 // loop.work)
+        self._turn = max(1, MANY // loop.work)
         self._per_epoch = loop.plan.steps
         self._guarded = loop.plan.on_nonfinite == "raise"
         self._waiting: list[Callable[[], None]] | None = None  # interrupts, in the middle of steps

@@ -40,3 +40,25 @@ def test_losses_with_loops_train_as_those_without():
     for name in start:
         np.testing.assert_allclose(
             results[1].params[name], results[0].params[name], rtol=1e-9, atol=1e-12)
+
+
+def test_a_while_within_a_loop_that_may_be_left():
+    def loss(params, x, y):
+        total = 0.0
+        for i in range(len(x)):
+            r = x[i] * params
+            while np.sum(r * r) > 0.5:
+                r = r * 0.8
+            total = total + (np.sum(r) - y[i]) ** 2
+            if total > 20:
+                break
+        return total
+
+    start = RNG.normal(size=3)
+    result = gradc.train(loss, optimizer=sgd(0.01)).fit(start, (X, Y), epochs=3)
+    w = start
+    for _ in range(3):
+        differences = [
+            (loss(w + step, X, Y) - loss(w - step, X, Y)) / 2e-6 for step in 1e-6 * np.eye(3)]
+        w = w - 0.01 * np.array(differences)
+    np.testing.assert_allclose(result.params, w, atol=1e-8)
