@@ -312,13 +312,13 @@ def _gradient_labels(function: Gradient, tree: TreeDef, typed: Typed) -> list[st
 #: words that are no names in C or C++, and what is taken
 _TAKEN = frozenset(
     """alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const
-    const_cast constexpr continue decltype default delete do double dynamic_cast else enum explicit
-    export extern false float for friend goto if inline int int8_t int16_t int32_t int64_t long
-    mutable namespace new noexcept not not_eq nullptr operator or or_eq private protected public
-    register reinterpret_cast requires restrict return short signed sizeof static static_assert
-    static_cast struct switch template this thread_local throw true try typedef typeid typename
-    typeof uint8_t uint16_t uint32_t uint64_t union unsigned using virtual void volatile wchar_t
-    while workspace xor xor_eq""".split()
+    const_cast constexpr continue decltype default delete do double dynamic_cast else enum
+    explicit export extern false float for friend goto if inline int int8_t int16_t int32_t
+    int64_t linux long mutable namespace new noexcept not not_eq nullptr operator or or_eq
+    private protected public register reinterpret_cast requires restrict return short signed
+    sizeof static static_assert static_cast struct switch template this thread_local throw true
+    try typedef typeid typename typeof uint8_t uint16_t uint32_t uint64_t union unix unsigned
+    using virtual void volatile wchar_t while workspace xor xor_eq""".split()
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,9 +62,16 @@ def export(
     name = checked_name(path.name if name is None else name)
     made = _Library(name, loop, machine_of(target, blas))
     routines = [made.initial(own), made.step(), made.training()]
+    taken = {"INIT", "STEP", "TRAIN", "MESSAGE"}
     for label, given in functions.items():
-        if label in ("init", "step", "train", "message"):
+        if label.upper() in taken:  # names of macros are all in capitals
             raise OptionError(f"{name}_{label} is taken", remedy="call the function otherwise")
+        if keyword.iskeyword(label) or label.startswith("_"):
+            raise OptionError(
+                f"no function of a Python module can be exported as {label!r}",
+                remedy="call the function otherwise",
+            )
+        taken.add(label.upper())
         routines.append(made.function(checked_name(label), given))
     return write(name, routines, path, formats, made.machine, made.macros(), made.notes())
 

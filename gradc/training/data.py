@@ -34,7 +34,10 @@ def opened(given: Any) -> Any:
     if not isinstance(given, (str, os.PathLike)):
         return given
     try:
-        return np.load(given, mmap_mode="r", allow_pickle=False)
+        array = np.load(given, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("it holds several arrays, and is no .npy file")
+        return array
     except (OSError, ValueError) as error:
         raise ArgumentError(
             f"the data in {os.fspath(given)!r} cannot be read: {error}",

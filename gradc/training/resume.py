@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,9 @@ Array = np.ndarray[Any, Any]
 
 #: the entry that says what the others are
 HEAD = "gradc_training"
+
+#: what says on Windows alone that a file is no text
+_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def check(path: Path) -> None:
@@ -37,7 +40,8 @@ def check(path: Path) -> None:
 def _beside(path: Path) -> tuple[int, str]:
     """A new file in the same folder, and its name."""
     try:
-        return tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        name = str(path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"))
+        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), name
     except OSError as error:
         raise _unwritten(path, error) from None
 
@@ -83,6 +87,8 @@ def load(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(arrays.pop(HEAD).tobytes())
+        if not isinstance(head, dict):
+            raise ValueError(f"its head is {head!r}")
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{str(path)!r} is no checkpoint of a training: {error}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -70,8 +71,8 @@ class Options:
 
     @property
     def path(self) -> Path | None:
-        """The file of the checkpoint."""
-        return None if self.checkpoint is None else Path(self.checkpoint)
+        """The file of the checkpoint, which a link may name."""
+        return None if self.checkpoint is None else Path(os.path.realpath(self.checkpoint))
 
     @property
     def stopping(self) -> EarlyStopping | None:
@@ -125,7 +126,8 @@ class Watch:
                     run.go(self._next(last))
                     self._after_a_turn()
                     if progress is not None:
-                        progress.show(run.step, run.loss, last=run.step == last)
+                        over = run.step == last or bool(self.stopped)
+                        progress.show(run.step, run.loss, last=over)
                 run.check()
         except BaseException as error:
             self._save_after(error)

@@ -143,6 +143,11 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     def export(**options: Any) -> Any:
         return trainer.export(tmp_path / "model", params, data, **options)
 
+    with pytest.raises(OptionError, match="model_F is taken"):  # its macros would be those of f
+        export(functions={"f": loss, "F": loss})
+    for name in ("class", "_step"):
+        with pytest.raises(OptionError, match="no function of a Python module"):
+            export(functions={name: loss})
     with pytest.raises(OptionError, match="model_step is taken"):
         export(functions={"step": loss})
     with pytest.raises(OptionError, match="cannot begin with 'a b'"):

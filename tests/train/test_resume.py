@@ -272,3 +272,19 @@ def test_no_room_for_it(tmp_path, monkeypatch):
     with pytest.raises(Ended) as raised:
         fit(path, callback=cut)
     assert "No space left on device" in raised.value.__notes__[0]
+
+
+def test_the_file_is_like_any_other(tmp_path):
+    path, link, plain = (tmp_path / name for name in ("run.npz", "link.npz", "plain"))
+    link.symlink_to(path)
+    plain.touch()
+    fit(link, 2)
+    assert link.is_symlink() and path.stat().st_mode == plain.stat().st_mode
+    same(fit(link, resume=True), fit())
+
+
+def test_a_head_of_another_kind(tmp_path):
+    path = tmp_path / "run.npz"
+    np.savez(path, gradc_training=np.frombuffer(b"[1, 2]", np.uint8))
+    with pytest.raises(CheckpointError, match="is no checkpoint of a training"):
+        fit(path, resume=True)

@@ -186,3 +186,9 @@ def test_progress_costs_nothing_to_speak_of():
     from gradc.training.run import TURN
 
     assert TURN >= 0.02
+
+
+def test_a_file_of_several_arrays(tmp_path):
+    np.savez(tmp_path / "x.npz", X)
+    with pytest.raises(ArgumentError, match="cannot be read: it holds several arrays"):
+        gradc.train(mlp_loss, adam(0.01), 8).fit(PARAMS, (tmp_path / "x.npz", Y))
