@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from gradc.codegen.arrange import written_out
-from gradc.codegen.llvm import Builder, Val, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.loops import Nest
 from gradc.codegen.scalars import Lane, memory_type, register_type
 from gradc.codegen.statements import Accumulate, Affine, Buffer, Statement

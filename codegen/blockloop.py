@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gradc.codegen.accumulate import each
-from gradc.codegen.llvm import Builder, Val, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.loops import RowBlocks, Stage, Sum, Window
 from gradc.codegen.scalars import memory_type
 from gradc.codegen.statements import Buffer

@@ -11,7 +11,8 @@ import numpy as np
 
 from gradc.codegen.accumulate import Accumulators, Pointer
 from gradc.codegen.lanes import narrow, widened
-from gradc.codegen.llvm import Builder, Val, intrinsic_suffix, like, scalar_of, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import intrinsic_suffix, like, scalar_of, vector
 from gradc.codegen.scalars import Lane, VectorScalar, broadcast, memory_type
 from gradc.codegen.statements import (
     Accumulate,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradc.codegen.llvm import Val, like, scalar_of
+from gradc.codegen.llvm import Val
+from gradc.codegen.llvm_types import like, scalar_of
 
 if TYPE_CHECKING:
     from gradc.codegen.llvm import Builder

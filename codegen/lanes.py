@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from gradc.codegen.llvm import Builder, Val, lanes_of, scalar_of, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of, scalar_of, vector
 from gradc.codegen.targets import Target
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power
-from gradc.codegen.llvm import Builder, Val, lanes_of
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of
 from gradc.codegen.matmul_form import Form
 
 

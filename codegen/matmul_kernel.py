@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gradc.codegen.lanes import Lanes, Part, ceil_power, parts
-from gradc.codegen.llvm import Val, lanes_of, vector
+from gradc.codegen.llvm import Val
+from gradc.codegen.llvm_types import lanes_of, vector
 from gradc.codegen.matmul_finish import Epilogue, Finish
 from gradc.codegen.matmul_form import Form, padded
 from gradc.codegen.matmul_pack import Packing

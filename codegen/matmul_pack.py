@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gradc.codegen.lanes import Lanes, Part, parts
-from gradc.codegen.llvm import Val, vector
+from gradc.codegen.llvm import Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.matmul_form import Form, padded
 
 #: Steps of k that are packed together.

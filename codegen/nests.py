@@ -9,7 +9,8 @@ from gradc.codegen.accumulate import Accumulators, Indices, Pointer
 from gradc.codegen.arrange import lanes_at_a_time
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import first_lanes
-from gradc.codegen.llvm import Builder, Val, lanes_of
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of
 from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.rowblock import RowBlock
 from gradc.codegen.scalars import Lane

@@ -9,7 +9,8 @@ import numpy as np
 
 from gradc.codegen.arrange import written_out
 from gradc.codegen.body import Body, Layered, Place, Scope
-from gradc.codegen.llvm import Val, vector
+from gradc.codegen.llvm import Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.scalars import Lane, memory_type, register_type
 from gradc.codegen.statements import Literal, Load, Reduce, Statement, uses

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.codegen import vecmath
-from gradc.codegen.llvm import Builder, Val, intrinsic_suffix, lanes_of, scalar_of, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import intrinsic_suffix, lanes_of, scalar_of, vector
 from gradc.ir.graph import Node
 from gradc.ir.types import BOOL
 

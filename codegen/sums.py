@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from gradc.codegen.llvm import Builder, Val, lanes_of
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of
 from gradc.ir.types import BOOL
 
 #: longer sums over outer loops are compensated

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from gradc.codegen.accumulate import CHUNKS
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import first_lanes
-from gradc.codegen.llvm import Val, vector
+from gradc.codegen.llvm import Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.loops import Nest, Phase
 from gradc.codegen.scalars import Lane, broadcast, register_type
 from gradc.codegen.statements import (

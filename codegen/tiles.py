@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from gradc.codegen.accumulate import Accumulators, Pointer, each
 from gradc.codegen.body import Body, Layered, Place, Scope
 from gradc.codegen.lanes import Lanes, first_lanes
-from gradc.codegen.llvm import Builder, Val, lanes_of, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of, vector
 from gradc.codegen.loops import Contract, Nest
 from gradc.codegen.matmul_finish import Place as At
 from gradc.codegen.scalars import Lane, broadcast, memory_type

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from gradc.codegen.irregular.memory import counted, lanes_of_type, split, sweep
 from gradc.codegen.lanes import Lanes, Part
-from gradc.codegen.llvm import Builder, Val, lanes_of, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of, vector
 from gradc.ir.types import TensorType
 
 #: Elements whose comparisons with the extremum fill one word of bits.

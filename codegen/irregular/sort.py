@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradc.codegen.irregular.memory import counted, memory_type, split
-from gradc.codegen.llvm import Builder, Val, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import vector
 from gradc.ir.types import TensorType
 
 #: The longest run sorted in registers.

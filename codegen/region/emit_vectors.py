@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gradc.codegen.llvm import Val, vector
+from gradc.codegen.llvm import Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.region.head import Head
 from gradc.codegen.region.stages import Loop, Number, Register, Row, Scalar
 from gradc.codegen.region.straight import Address, Element, Known, Straight, Update

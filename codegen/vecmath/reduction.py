@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 
-from gradc.codegen.llvm import Builder, Val, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.vecmath.vec import (
     Vec,
     any_lane,

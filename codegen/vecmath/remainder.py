@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gradc.codegen.llvm import Builder, vector
+from gradc.codegen.llvm import Builder
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.vecmath.vec import INF, NAN, Vec, any_lane, fma, phi, where
 
 FUNCTION = "gradc_remainder"

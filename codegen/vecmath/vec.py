@@ -12,7 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from gradc.codegen.llvm import Builder, Val, lanes_of, like, literal, scalar_of
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of, like, literal, scalar_of
 
 T = TypeVar("T")
 

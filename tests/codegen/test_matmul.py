@@ -15,7 +15,8 @@ import pytest
 
 from gradc.codegen import blas, jit
 from gradc.codegen.lanes import Lanes
-from gradc.codegen.llvm import Builder, Module, Val, lanes_of
+from gradc.codegen.llvm import Builder, Module, Val
+from gradc.codegen.llvm_types import lanes_of
 from gradc.codegen.matmul import Epilogue, Gemm, Place, emit, externals, scratch_bytes, strategy
 from gradc.codegen.targets import NAMED, Target, host
 

@@ -11,7 +11,8 @@ import mpmath
 import numpy as np
 
 from gradc.codegen import jit, vecmath
-from gradc.codegen.llvm import Builder, Module, vector
+from gradc.codegen.llvm import Builder, Module
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.targets import Target, host
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gradc.codegen import vecmath
-from gradc.codegen.llvm import Builder, vector
+from gradc.codegen.llvm import Builder
+from gradc.codegen.llvm_types import vector
 from gradc.codegen.targets import NAMED, Target, host
 from tests.export.symbols import undefined
 from tests.vecmath.exhaustive import ORACLES

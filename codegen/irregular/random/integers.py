@@ -13,7 +13,8 @@ import numpy as np
 
 from gradc.codegen.irregular.random.philox import load_key
 from gradc.codegen.irregular.random.stream import Stream, and_then, draw, repeat, window
-from gradc.codegen.llvm import Builder, Val, lanes_of, like
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import lanes_of, like
 from gradc.codegen.targets import Target
 
 #: bits of a unit where nothing else is said

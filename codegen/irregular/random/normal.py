@@ -19,7 +19,8 @@ from gradc.codegen.irregular.random import ziggurat
 from gradc.codegen.irregular.random.philox import load_key
 from gradc.codegen.irregular.random.stream import Stream, draw, repeat, window
 from gradc.codegen.irregular.random.uniform import FORMATS, Format, uniform
-from gradc.codegen.llvm import Builder, Module, Val, intrinsic_suffix, lanes_of, vector
+from gradc.codegen.llvm import Builder, Module, Val
+from gradc.codegen.llvm_types import intrinsic_suffix, lanes_of, vector
 from gradc.codegen.targets import Target
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from gradc.codegen.irregular.random.philox import BLOCK, fill
-from gradc.codegen.llvm import Builder, Val, scalar_of, vector
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import scalar_of, vector
 
 #: words of a stream that are made at a time, where many are wanted
 WINDOW = 256

@@ -11,7 +11,8 @@ from gradc.codegen.irregular.memory import sweep
 from gradc.codegen.irregular.random.philox import BLOCK, fill, load_key
 from gradc.codegen.irregular.random.stream import window
 from gradc.codegen.lanes import Lanes, Part
-from gradc.codegen.llvm import Builder, Val, like
+from gradc.codegen.llvm import Builder, Val
+from gradc.codegen.llvm_types import like
 from gradc.codegen.targets import Target
 
 
