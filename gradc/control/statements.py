@@ -91,8 +91,11 @@ def repeated(
     type, shape or structure.
     """
     limit = UNKNOWN if max_trips is None else int(max_trips)
-    if current() is None:
-        return _repeated_in_python(test, body, state, limit)
+    if current() is None or _is_python(lambda: (test(state), body(state)), state):
+        state, count, ended = _repeated_in_python(test, body, state, limit)
+        if ended:
+            return state
+        limit = limit - count if limit >= 0 else limit  # what is left depends on traced values
 
     def loop(variables: Variables) -> State:
         def condition(_i: Tracer, carries: list[Tracer]) -> Any:
@@ -104,18 +107,26 @@ def repeated(
     def unrolled(error: Exception) -> State:
         if not _is_known(test, state):
             raise error
-        return _repeated_in_python(test, body, state, limit)
+        after, _, ended = _repeated_in_python(test, body, state, limit)
+        if not ended:
+            raise error
+        return after
 
-    if _is_python(lambda: (test(state), body(state)), state):
-        return _repeated_in_python(test, body, state, limit)
     return _attempt(loop, unrolled, Containers(test, body), names, state)
 
 
 def _repeated_in_python(
     test: Callable[[State], Any], body: Callable[[State], State], state: State, limit: int
-) -> State:
+) -> tuple[State, int, bool]:
+    """The state after so many iterations, and whether there are no more.
+
+    There may be more where the test begins to depend on traced values.
+    """
     count = 0
-    while test(state):
+    while True:
+        holds = test(state)
+        if is_traced(holds) or not holds:
+            return state, count, not is_traced(holds)
         if 0 <= limit <= count:
             raise RuntimeError(f"a while loop ran more than {limit} times")
         if current() is not None and count >= MOST_UNROLLED:
@@ -125,7 +136,6 @@ def _repeated_in_python(
                 "numbers as arguments",
             )
         state, count = body(state), count + 1
-    return state
 
 
 def branched(

@@ -155,3 +155,43 @@ def test_a_branch_folded_away_leaves_the_one_in_it_its_operands() -> None:
     same(f, 0.1, 5.0, 0.2)
     same(f, 0.1, 5.0, 0.8)
     assert gradc.compile(f)(0.1, 5.0, 0.2) == pytest.approx(np.sin(5.0))
+
+
+def test_iterations_that_are_known_before_one_that_is_left() -> None:
+    def found(x: np.ndarray) -> Any:
+        i = 0
+        for i in gradc.range(20):
+            if i % 3 == 0:
+                continue
+            if x[i] > 0.53:
+                break
+        return i * x[i]
+
+    def written(x: np.ndarray) -> Any:
+        x = x.copy()
+        for i in range(20):
+            if i < 2:
+                continue
+            x[i] += x[i - 1]
+            if x[i] > 4.01:
+                break
+        return np.sum(x * x)
+
+    def never(x: np.ndarray) -> Any:
+        s = 1.0
+        for i in gradc.range(20):
+            if i % 4 < 3:
+                continue
+            s *= x[i]
+            if s < -1:
+                break
+        else:
+            s += 1.0
+        return s
+
+    x = np.arange(1.0, 21.0) / 16
+    for f in (found, written, never):
+        value, slope = gradc.compile(f).value_and_grad(x)
+        np.testing.assert_allclose(value, f(x), rtol=1e-14)
+        differences = [(f(x + step) - f(x - step)) / 2e-6 for step in 1e-6 * np.eye(20)]
+        np.testing.assert_allclose(slope, differences, atol=1e-7)
