@@ -61,7 +61,12 @@ class Options:
             count("every", self.every, 1)
         if self.resume and self.checkpoint is None:
             raise ArgumentError("resume=True needs a file", remedy="checkpoint='run.npz'")
-        if not self.checkpoint_every >= 0:
+        if self.checkpoint is not None and not isinstance(self.checkpoint, (str, PathLike)):
+            raise ArgumentError(
+                f"checkpoint must be a path, not {self.checkpoint!r}", remedy="'run.npz'"
+            )
+        seconds = self.checkpoint_every
+        if not isinstance(seconds, (int, float)) or not seconds >= 0:
             raise OptionError(
                 f"checkpoint_every is seconds, at least 0, not {self.checkpoint_every!r}"
             )

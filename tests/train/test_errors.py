@@ -67,6 +67,9 @@ CASES = {
         "metrics needs samples that are held out"),
     "every alone": (lambda: fit(every=3), ArgumentError, "every needs samples that are held out"),
     "every": (lambda: fit(every=0, validation=(X, Y)), OptionError, "every must be at least 1"),
+    "a path": (lambda: fit(checkpoint=b"run"), ArgumentError,
+        "checkpoint must be a path, not b'run'"),
+    "seconds": (lambda: fit(checkpoint_every="x"), OptionError, "checkpoint_every is seconds"),
     "resume alone": (lambda: fit(resume=True), ArgumentError, "resume=True needs a file"),
     "validation": (lambda: fit(validation=X), ArgumentError,
         "validation must be a tuple of arrays, not ndarray"),
@@ -117,6 +120,7 @@ def test_errors(case):
         run()
     assert isinstance(caught.value, GradcError)
     assert text in str(caught.value)
+    assert "<string>" not in str(caught.value)
 
 
 def test_stage():
