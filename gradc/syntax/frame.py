@@ -69,10 +69,11 @@ class Branches(Variables):
         node = site.node
         sides = [node.body, node.orelse]
         falling = [analysis.falls(side) for side in sides]
+        end = self.end_at(site.place)
         if all(falling):
-            end = self.unit.live.after[node]
+            # A jump deeper inside goes where other names are live than after the statement.
+            end = self.unit.live.after[node] | end
         else:
-            end = self.end_at(site.place)
             rest = self.rest_of(site.place)
             sides = [side + rest if falls else side
                      for side, falls in zip(sides, falling, strict=True)]
