@@ -57,8 +57,7 @@ def _loop(loop: Loop, inside: Inside, insides: Mapping[int, Inside], target: Tar
         if isinstance(stage, Straight):
             places += [_Place(s, inside, 1) for s in stage.statements]
         else:
-            within = insides[id(stage)]
-            within = replace(within, steady=within.steady | inside.steady)
+            within = _seen_from(inside, insides[id(stage)])
             (code,) = stage.body.stages
             places += [_Place(s, within, TRIPS) for s in code.statements]
     sizes = [row.dtype.itemsize for row in (*loop.reads, *loop.writes)]
@@ -80,6 +79,14 @@ def _loop(loop: Loop, inside: Inside, insides: Mapping[int, Inside], target: Tar
         loop, lanes=lanes, steps=tuple(found.steps(inside, loop)),
         serial=frozenset(found.serial), body=replace(loop.body, stages=stages),
     )
+
+
+def _seen_from(outer: Inside, inner: Inside) -> Inside:
+    """A loop inside, with what does not change in the loop around it.
+
+    What it is given does not change in it, but may from one iteration around it to the next.
+    """
+    return replace(inner, steady=outer.steady | {inner.index})
 
 
 def _goes_along(stage: Any, inside: Inside) -> bool:
@@ -170,7 +177,7 @@ class _Vectors:
 
     def steps(self, inside: Inside, loop: Loop) -> Iterator[tuple[int, int]]:
         """The integers of a loop's body that move evenly: (number, step)."""
-        inside = replace(inside, steady=inside.steady | self.inside.steady)
+        inside = _seen_from(self.inside, inside)
         made = {s.value for stage in loop.body.stages if isinstance(stage, Straight)
                 for s in stage.statements if isinstance(s, Compute)}
         made |= {given.value for given in loop.body.given} | {loop.index}

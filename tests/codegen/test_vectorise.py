@@ -196,6 +196,21 @@ def of_rows(a: Any, b: Any, m: Any, n: int) -> Any:
     return b
 
 
+def of_every_row_twice(a: Any, b: Any, m: Any, n: int) -> Any:
+    """What the loop inside is given does not change in it, but does around it, and not evenly."""
+    for i in gradc.range(N):
+        for k in gradc.range(N - 1, -1, -1):
+            a[i] -= 0.12 * (m[i // 2, 0] + b[k])
+    return a
+
+
+def from_a_remainder_on(a: Any, b: Any, m: Any, n: int) -> Any:
+    for i in gradc.range(N):
+        for k in gradc.range(N - 8):
+            a[i] += b[(i * i) % 7 + k] * m[i // 2, k]
+    return a
+
+
 def a_sum(a: Any, b: Any, m: Any, n: int) -> Any:
     """Waits for the addition before: vectors gain nothing."""
     s = 0.0
@@ -208,7 +223,7 @@ WIDE = [elementwise, from_the_last_on, triangle, into_other_rows, from_ahead, fr
         from_behind_and_from_the_last_on, sum_of_roots, last_one, every_second, down_a_column,
         with_numbers, product, eliminated, from_the_last_column_on, two_sums]
 NARROW = [from_behind, mirrored, later_statement, two_writes, a_sum, of_columns_before,
-          as_often_as_the_column, of_rows]
+          as_often_as_the_column, of_rows, of_every_row_twice, from_a_remainder_on]
 
 
 def given(dtype: str) -> tuple[Any, Any, Any]:
@@ -238,6 +253,25 @@ def test_bits(loop: Loop, dtype: str) -> None:
 def test_which_go_in_vectors(loop: Loop) -> None:
     text = gradc.compile(on_copies(loop)).ir(*given("float64"), N - 3, stage="loops", grad=False)
     assert ("at a time" in text) == (loop in WIDE), text
+
+
+@pytest.mark.parametrize("loop", [of_every_row_twice, from_a_remainder_on])
+def test_gradients_where_places_do_not_move_evenly(loop: Loop) -> None:
+    def loss(a: Any, b: Any, m: Any) -> Any:
+        return np.sum(loop(a.copy(), b, m, N) ** 2)
+
+    point = given("float64")
+    value, grads = gradc.value_and_grad(loss, argnums=(0, 1, 2))(*point)
+    np.testing.assert_allclose(value, loss(*point), rtol=1e-13)
+    rng = np.random.default_rng(1)
+    for k, grad in enumerate(grads):
+        # central differences are exact but for rounding: the loss is quadratic in each argument
+        direction = rng.normal(size=point[k].shape)
+        ahead, behind = (
+            loss(*(x + h * direction if j == k else x for j, x in enumerate(point)))
+            for h in (0.5, -0.5)
+        )
+        np.testing.assert_allclose(np.sum(grad * direction), ahead - behind, rtol=1e-10)
 
 
 def decays(a: Any, b: Any, m: Any, n: int) -> Any:
