@@ -20,7 +20,7 @@ def test_orders(samples):
         for start in range(0, samples - window + 1, window):
             part = order[start : start + window]
             assert len(np.unique(part // plan.block)) == WINDOW  # whole blocks, in one piece
-            assert np.abs(np.diff(part)).min() >= 1 and not np.array_equal(part, np.sort(part))
+            assert not np.array_equal(part, np.sort(part))
     assert len({order.tobytes() for order in orders}) == 4
     assert np.array_equal(plan.order(0, 1), orders[1])
 

@@ -181,13 +181,6 @@ def test_compiling_ahead():
     assert np.array_equal(trainer.fit(np.zeros(2), (np.zeros((3, 2)),), epochs=3).params, [0, 0])
 
 
-def test_progress_costs_nothing_to_speak_of():
-    """Nothing is shown in the native loop: only between its runs, of a twentieth of a second."""
-    from gradc.training.run import TURN
-
-    assert TURN >= 0.02
-
-
 def test_a_file_of_several_arrays(tmp_path):
     np.savez(tmp_path / "x.npz", X)
     with pytest.raises(ArgumentError, match="cannot be read: it holds several arrays"):
