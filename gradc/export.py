@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,11 +187,14 @@ def _parts(
 
 
 def lowered_for(
-    compiled: Compiled[..., Any], types: Sequence[Any], lead: tuple[Any, ...] = ()
+    compiled: Compiled[..., Any],
+    types: Sequence[Any],
+    lead: tuple[Any, ...] = (),
+    keywords: Mapping[str, Any] | None = None,
 ) -> Typed:
     """Lower a call with arguments of types, which are arrays, numbers, or text as "f64[3,4]".
 
-    ``lead`` are arguments before those, as they are.
+    ``lead`` are arguments before those, as they are, and so are ``keywords``.
     """
     function, parameters = compiled.function, compiled.function.parameters
     static = parameters.places(function.static, (*lead, *types), {})
@@ -199,7 +202,7 @@ def lowered_for(
         compiled.dispatcher.read(
             [x if n in static or n < len(lead) else _examples(x, k)
              for n, x in enumerate((*lead, *types))],
-            {},
+            keywords or {},
         )
         for k in (1, 0)
     )

@@ -23,6 +23,7 @@ from gradc.export import (
 )
 from gradc.ir.types import F64, I64, TensorType
 from gradc.training.epochs import LOSSES, NUMBERS
+from gradc.training.keys import without_key
 from gradc.training.loop import Loop
 from gradc.tree import unflatten
 
@@ -168,10 +169,16 @@ class _Library:
         loop = self.loop
         types = replace(loop.types, data=tuple(loop.types.batch_types(loop.plan.batch)))
         alone = Loop(types, replace(loop.spec, batch_size=None))
-        params = self._data(alone, ["state", "loss"])
+        more = []
+        if loop.spec.keyed:  # as in an epoch of this batch alone
+            more = [
+                Param("seed", NUMBERS["for.seed"], "value", note="decides the random numbers"),
+                Param("step", TensorType(I64), "value", note="another has others"),
+            ]
+        params = self._data(alone, ["state", "loss", *(p.name for p in more)])
         loss = Param("loss", TensorType(F64), "out", note="before the update")
         return self._training(
-            alone, "step", (self._state("inout"), *params, loss),
+            alone, "step", (self._state("inout"), *params, *more, loss),
             f"One step on a batch: loss, gradient and update of {loop.step.traced.name}.",
             "The number of steps in the state, and its place in an epoch, stay as they are.",
         )
@@ -182,9 +189,11 @@ class _Library:
 
         plan, upper = self.loop.plan, self.name.upper()
         data = self._data(self.loop, ["state", "seed", "steps", "losses", "loss"])
+        numbers = " and the random numbers" if self.loop.spec.keyed else ""
+        seeded = f"the order of the samples{numbers}"
         params = (
             self._state("inout"), *data,
-            Param("seed", NUMBERS["for.seed"], "value", note="decides the order of the samples"),
+            Param("seed", NUMBERS["for.seed"], "value", note=f"decides {seeded}"),
             Param("steps", TensorType(I64), "value", note="how many to take"),
             Param(
                 "losses", TensorType(F64), "out", optional=True,
@@ -229,6 +238,7 @@ class _Library:
             f"{self.name}_{end}", params, summary, tuple(notes), program,
             (*places, *_parts(loop)), places, step_at=self.slots[_STEP].offset,
             an_epoch=loop.plan.steps, ending=LOSSES, guarded=guarded, single=end == "step",
+            keyed=loop.spec.keyed,
         )
 
     def function(self, label: str, given: Any) -> Routine:
@@ -250,7 +260,9 @@ class _Library:
         compiled = function if isinstance(function, Compiled) else compile(function)
         params = [np.zeros(t.shape, t.dtype) for t in self.loop.types.param_types]
         tree = self.loop.types.params
-        typed = lowered_for(compiled, (unflatten(tree, params), *types))
+        typed = lowered_for(
+            compiled, (unflatten(tree, params), *types), keywords=without_key(function)
+        )
         program = schedule(optimize(typed.lowered.graph), self.machine)
         count = len(params)
         rest = [k for k in typed.lowered.inputs if k >= count]

@@ -65,7 +65,7 @@ __all__ = [
 
 _U64, _F64 = np.dtype(np.uint64), np.dtype(np.float64)
 #: what keys are made for: the highest word of the counter
-_SPLIT, _FOLD_IN = 1, 2
+_SPLIT, FOLD_IN = 1, 2
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def fold_in(key: Any, data: Any) -> Any:
         index: Any = traced_integer(data, "what is folded into a key")
     else:
         index = np.uint64(known_integer(data, "what is folded into a key") % (1 << 64))
-    return _apply(ops.random_keys, (check_key(key), _U64), (index, _U64), domain=_FOLD_IN)
+    return _apply(ops.random_keys, (check_key(key), _U64), (index, _U64), domain=FOLD_IN)
 
 
 # -- numbers ---------------------------------------------------------------------------------------

@@ -18,6 +18,12 @@ LARGEST = 1 << 32
 
 def check_key(key: Any) -> Any:
     """A key. Raises ArgumentError for what is none."""
+    if key is None:
+        raise ArgumentError(
+            "the key is None: there are no random numbers here, as where a trainer measures a "
+            "loss on samples held out",
+            remedy="if key is not None: ..., with what holds without random numbers otherwise",
+        )
     given = as_tracer(key) if is_traced(key) or isinstance(key, (list, tuple)) else key
     if not isinstance(given, Tracer):
         given = np.asarray(given)

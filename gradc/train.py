@@ -20,6 +20,7 @@ from gradc.optim.wrappers import wrapped
 from gradc.signature import Parameters
 from gradc.training.data import array_types, count, data_types, in_memory, opened, param_types
 from gradc.training.evaluation import EarlyStopping, Evaluator
+from gradc.training.keys import takes_key, without_key
 from gradc.training.loop import Loop
 from gradc.training.memory import Memory
 from gradc.training.result import TrainingInterrupted, TrainResult
@@ -57,7 +58,10 @@ def train(
 
     loss: ``loss(params, *batch)``, plain NumPy, a floating scalar. The update is that of the
         optimizer with the gradient of the batch's loss: for ``sgd(lr)``, ``params - lr *
-        gradient``.
+        gradient``. One with a parameter ``key`` that is keyword-only, ``loss(params, x, y, *,
+        key)``, is given a key for :mod:`gradc.random` in every step, another in each:
+        ``fold_in(fold_in(gradc.random.key(seed), epoch), batch)``, counted from 0. It is None on
+        samples held out, where there is no dropout and no noise.
     optimizer: from :mod:`gradc.optim`, or one of your own: a pair of functions (init, update).
     batch_size: samples in a step; all of them if None. The last batch of an epoch may be smaller.
     shuffle: take the samples in a random order, another in each epoch: that of
@@ -112,7 +116,7 @@ class Trainer:
         label = getattr(loss, "__name__", None) or type(loss).__name__
         size = None if batch_size is None else count("batch_size", batch_size, 1)
         self.spec = LoopSpec(
-            loss, Parameters(loss, label), optimizer, size, shuffle, on_nonfinite
+            loss, Parameters(loss, label), optimizer, size, shuffle, on_nonfinite, takes_key(loss)
         )
         self._result: TrainResult | None = None
         self._watch: Watch | None = None
@@ -150,11 +154,13 @@ class Trainer:
             be larger than it; so may a ``np.memmap``.
         epochs: how often every sample is used, those before a resumption, or of the
             result it goes on from, included.
-        seed: 0 <= seed < 2⁶⁴, decides the order of the samples, on every platform alike.
+        seed: 0 <= seed < 2⁶⁴, decides the order of the samples and the random numbers of the
+            loss, on every platform alike.
         callback: ``callback(epoch, loss)``, called after every epoch; a true answer ends the
             training. ``trainer.result`` is then what it has made so far.
         validation: arrays like ``data``, of samples held out, on which the loss is measured.
-        metrics: functions of ``(params, *validation)`` by name, plain NumPy, each a number.
+        metrics: functions of ``(params, *validation)`` by name, plain NumPy, each a number. A
+            keyword-only ``key`` is None in them too.
         every: so many steps lie between two measurements; an epoch if None.
         early_stopping: when to end; a number is ``EarlyStopping(patience=number)``.
         progress: show how far it is, by tqdm if that is installed.
@@ -356,7 +362,7 @@ class Trainer:
             )
         if not data:
             raise ArgumentError("data is empty: there is nothing to train on", remedy="(X, Y)")
-        self.spec.parameters.bind((params, *data), {})
+        self.spec.parameters.bind((params, *data), without_key(self.spec.loss))
         return [opened(x) for x in data]
 
 

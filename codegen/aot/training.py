@@ -32,7 +32,8 @@ class Training(Call):
     the last. ``step_at`` is where in the state, the first parameter, the number of the steps so far
     stands; ``an_epoch`` are the steps of an epoch, ``ending`` how many epochs can end in one run.
     ``guarded``: a loss that is not finite ends it. ``single``: the function takes one step, and is
-    ``name(state, batch..., loss)``.
+    ``name(state, batch..., loss)``; with ``keyed``, ``name(state, batch..., seed, step, loss)``, as
+    its random numbers are those of the step, an epoch by itself.
     """
 
     step_at: int = 0
@@ -40,6 +41,7 @@ class Training(Call):
     ending: int = 1
     guarded: bool = True
     single: bool = False
+    keyed: bool = False
 
     @property
     def workspace(self) -> int:
@@ -74,7 +76,7 @@ def emit_training(module: Module, routine: Training, first: int) -> None:
     b = opened.b
     run = _Run(opened, routine, kernel, first)
     if routine.single:
-        run.go(b.i64(0), b.i64(0), b.i64(1))
+        run.go(opened.given[-2] if routine.keyed else b.i64(0), b.i64(0), b.i64(1))
         run.check()
         opened.close()
         return
@@ -118,7 +120,10 @@ class _Run:
         self.first = first
         b = opened.b
         self.counts = [b.alloca("i64", 1, align=8) for _ in range(4)]  # epoch, batch, steps, ran
-        self.seed = opened.places[-4] if not routine.single else _cell(b, b.i64(0))
+        if routine.single:
+            self.seed = opened.places[-3] if routine.keyed else _cell(b, b.i64(0))
+        else:
+            self.seed = opened.places[-4]
         self.loss = opened.places[-1]
         self.args = [opened.at(place) for place in routine.args]
         self.outs = [opened.at(place) for place in routine.outs]

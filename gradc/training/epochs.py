@@ -16,6 +16,7 @@ from gradc.ir import interp, ops
 from gradc.ir.graph import Builder, Graph, Value
 from gradc.ir.ops.random import KEY
 from gradc.ir.types import F64, I64, TensorType
+from gradc.training.keys import folded
 from gradc.training.step import Names, Step, StepTypes
 
 Array = np.ndarray[Any, Any]
@@ -30,8 +31,8 @@ LOSSES = 1 << 14
 #: what is carried and can be made anew
 LARGE = ("for.losses", "for.order")
 
-#: what a run is told, after the data: the key of the shuffling, the places of its first step, and
-#: how many steps it may take
+#: what a run is told, after the data: the seed of the shuffling and of the keys of steps, the place
+#: of its first step, and how many it may take
 NUMBERS = {
     "for.seed": TensorType(_U64), "for.epoch": _COUNT, "for.batch": _COUNT, "for.steps": _COUNT,
 }
@@ -193,22 +194,25 @@ def training(plan: Plan, types: StepTypes, names: Names, step: Step, rest: Step 
     what = carried(plan, types, names)
     own = [builder.input(n, t) for n, t in zip(what.names, what.types, strict=True)]
     labels = [*names.data, *(f"last {n}" for n in names.data)]
-    data = [builder.input(n, t) for n, t in zip(labels, plan.data_types(types.data), strict=False)]
+    kinds = zip(labels, plan.data_types(types.data), strict=False)
+    data = {n: builder.input(n, t) for n, t in kinds}
     seed, epoch, batch, steps = (builder.input(n, t) for n, t in NUMBERS.items())
     guarded = plan.on_nonfinite == "raise"
     places = {"for.batch": batch, "for.ended": ops.const(builder, 0)}
     places = places if plan.steps > 1 else {}
     loss = ops.const(builder, 0.0)
     carries = {**dict(zip(what.names, own, strict=True)), **places, "for.loss": loss}
-    captures = [*data, seed, epoch, *([steps] if guarded else [])]
+    captures = {**data, "for.seed": seed, "for.epoch": epoch}
+    captures |= {"for.key": ops.random_key(seed)} if step.keyed else {}
+    captures |= {"for.steps": steps} if guarded else {}
     body = _Body(plan, what, step, rest, carries, captures).graph()
-    values = list(carries.values())
+    values, given = list(carries.values()), list(captures.values())
     if guarded:
-        test = _test(list(carries), values, captures)
-        out = ops.loop(builder, body, carries=values, captures=captures, test=test)
+        test = _test(carries, captures)
+        out = ops.loop(builder, body, carries=values, captures=given, test=test)
         ran = out[len(values)]
     else:
-        out = ops.loop(builder, body, carries=values, captures=captures, trips=steps)
+        out = ops.loop(builder, body, carries=values, captures=given, trips=steps)
         ran = ops.copy(steps)
     return builder.build([*out[: len(own)], ran, out[len(values) - 1]])
 
@@ -217,18 +221,22 @@ def _inputs(builder: Builder, names: Sequence[str], like: Sequence[Value]) -> li
     return [builder.input(n, v.type) for n, v in zip(names, like, strict=True)]
 
 
+def _alike(builder: Builder, values: dict[str, Value]) -> dict[str, Value]:
+    """Inputs of the names and types of values."""
+    return {name: builder.input(name, value.type) for name, value in values.items()}
+
+
 def _names(values: Sequence[Value]) -> list[str]:
     return [value.node.attrs["name"] for value in values]
 
 
-def _test(names: Sequence[str], carries: Sequence[Value], captures: Sequence[Value]) -> Graph:
+def _test(carries: dict[str, Value], captures: dict[str, Value]) -> Graph:
     """Whether there are more steps, and the last loss was finite."""
     builder = Builder("unfinished")
     i = builder.input("i", _COUNT)
-    given = _inputs(builder, names, carries)
-    *_, steps = _inputs(builder, _names(captures), captures)
-    finite = ops.abs_(given[-1]) < np.inf
-    return builder.build([ops.bit_and(ops.lt(i, steps), finite)])
+    loss = _alike(builder, carries)["for.loss"]
+    steps = _alike(builder, captures)["for.steps"]
+    return builder.build([ops.bit_and(ops.lt(i, steps), ops.abs_(loss) < np.inf)])
 
 
 class _Body:
@@ -241,23 +249,23 @@ class _Body:
         step: Step,
         rest: Step | None,
         carries: dict[str, Value],
-        captures: Sequence[Value],
+        captures: dict[str, Value],
     ) -> None:
         self.plan = plan
         self.step = step
         self.rest = rest
         self.builder = Builder("step")
         i = self.builder.input("i", _COUNT)
-        given = _inputs(self.builder, list(carries), list(carries.values()))
-        self.own = given[: what.own]
-        self.given = dict(zip(list(carries)[what.own :], given[what.own :], strict=True))
+        given = _alike(self.builder, carries)
+        self.own = [given.pop(name) for name in what.names[: what.own]]
+        self.given = given
         # Where an epoch is a step, the step's number says it all.
         self.batch = self.given.get("for.batch", self._const(0))
         self.ended = self.given.get("for.ended", i)
-        names = _names(captures)
-        found = _inputs(self.builder, names, captures)
-        self.seed, self.epoch = (found[names.index(n)] for n in ("for.seed", "for.epoch"))
-        self.data = found[: names.index("for.seed")]
+        found = _alike(self.builder, captures)
+        self.seed, self.epoch = found["for.seed"], found["for.epoch"]
+        self.key = found.get("for.key")
+        self.data = list(found.values())[: list(found).index("for.seed")]
 
     def _const(self, value: Any) -> Value:
         return ops.const(self.builder, value)
@@ -309,13 +317,18 @@ class _Body:
             after["for.weight"] = weight
         return ops.div(total, weight)
 
+    @property
+    def _now(self) -> Value:
+        """The number of this epoch."""
+        return ops.add(self.epoch, self.ended)
+
     def _is_last(self) -> Value:
         return ops.eq(self.batch, self._const(self.plan.full))
 
     def _order(self, first: Value) -> Value:
         """The order of the epoch, made anew at its first step."""
         order = self.given["for.order"]
-        epoch = ops.convert(ops.add(self.epoch, self.ended), dtype=_U64)
+        epoch = ops.convert(self._now, dtype=_U64)
         words = [ops.reshape(word, shape=(1,)) for word in (self.seed, epoch)]
         operands = [order, ops.concat(*words, axis=0)]
         branches = []
@@ -329,21 +342,24 @@ class _Body:
     def _stepped(self, order: list[Value]) -> tuple[list[Value], Value, Value | None]:
         """Parameters and state after the step, its loss, and whether it was done."""
         plan, k = self.plan, self.batch
+        key = [] if self.key is None else [folded(self.key, self._now, k)]
         if self.rest is None:
             batch = self._batch(self.builder, k, order, self.data, plan.batch)
-            out = self.builder.splice(self.step.adjoint, [*self.own, *batch])
+            out = self.builder.splice(self.step.adjoint, [*self.own, *batch, *key])
         else:
-            operands = [k, *order, *self.own, *self.data]
+            operands = [k, *order, *key, *self.own, *self.data]
             labels = _names([*self.own, *self.data])
-            names = ["for.batch", *("for.order" for _ in order), *labels]
+            names = ["for.batch", *("for.order" for _ in order), *("for.key" for _ in key), *labels]
             branches = []
             for step, size in ((self.step, plan.batch), (self.rest, plan.left)):
                 b = Builder("full" if size == plan.batch else "last")
                 at, *given = _inputs(b, names, operands)
-                count = len(order)
-                own, data = given[count : count + len(self.own)], given[count + len(self.own) :]
+                count, begin = len(order), len(order) + len(key)
+                own, data = given[begin : begin + len(self.own)], given[begin + len(self.own) :]
                 batch = self._batch(b, at, given[:count], data, size)
-                branches.append(b.build(b.splice(step.adjoint, [*own, *batch])))
+                branches.append(
+                    b.build(b.splice(step.adjoint, [*own, *batch, *given[count:begin]]))
+                )
             out = ops.branch(ops.convert(self._is_last(), dtype=I64), branches, operands)
         count = len(self.own)
         return list(out[:count]), out[count], out[count + 1] if len(out) > count + 1 else None

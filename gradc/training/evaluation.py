@@ -12,6 +12,7 @@ import numpy as np
 from gradc.compile import Compiled, compile
 from gradc.errors import ArgumentError, OptionError, OutputError
 from gradc.training.data import count, data_types, opened
+from gradc.training.keys import without_key
 from gradc.training.step import LoopSpec
 
 Array = np.ndarray[Any, Any]
@@ -71,7 +72,7 @@ class Evaluation:
         """All measures. Raises OutputError for a metric that is no number."""
         out = {}
         for name, function in self.functions.items():
-            found = function(params, *self.data)
+            found = function(params, *self.data, **without_key(function))
             if np.ndim(found) or np.asarray(found).dtype.kind not in "biuf":
                 raise OutputError(
                     f"the metric {name!r} gives {type(found).__name__} of shape "
@@ -110,7 +111,7 @@ class Evaluator:
             )
         arrays = [opened(x) for x in validation]
         data_types(arrays, [f"validation[{k}]" for k in range(len(arrays))])
-        self.spec.parameters.bind((None, *arrays), {})
+        self.spec.parameters.bind((None, *arrays), without_key(self.spec.loss))
         functions = {"loss": self.spec.loss, **metrics}
         return Evaluation({n: self._function(n, f) for n, f in functions.items()}, arrays)
 

@@ -16,6 +16,7 @@ import numpy as np
 from gradc.config import settings
 from gradc.errors import NonFiniteError
 from gradc.training.epochs import LOSSES, Carried, Plan
+from gradc.training.keys import key_of
 from gradc.training.loop import MANY, Loop
 from gradc.training.memory import Memory
 from gradc.training.nonfinite import culprit, is_finite, shown
@@ -215,9 +216,10 @@ class Run:
         plan, (epoch, batch) = self.plan, divmod(good, self.plan.steps)
         rows = plan.rows(self.seed, epoch, batch)
         graph = self.loop.step_of(batch).adjoint
-        found = culprit(
-            graph, len(self.memory.own), [*self.memory.own, *(x[rows] for x in self.data)]
-        )
+        inputs = [*self.memory.own, *(x[rows] for x in self.data)]
+        if self.loop.spec.keyed:
+            inputs.append(key_of(self.seed, epoch, batch))
+        found = culprit(graph, len(self.memory.own), inputs)
         where = f"step {good} (epoch {epoch}, batch {batch}, each from 0)"
         details: dict[str, Any] = {"step": good, "epoch": epoch, "batch": batch, "rows": rows}
         if found is None:

@@ -14,11 +14,13 @@ from gradc.derivative import scalar
 from gradc.errors import ArgumentError, OutputError
 from gradc.ir import autodiff, ops
 from gradc.ir.graph import Builder, Graph, Role, Value
+from gradc.ir.ops.random import KEY
 from gradc.ir.types import TensorType
 from gradc.lowering import Lowered, identifier
 from gradc.optim import Optimizer
 from gradc.signature import Parameters
 from gradc.trace import Traced, trace
+from gradc.training import keys
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
 
@@ -32,6 +34,7 @@ class LoopSpec:
     batch_size: int | None
     shuffle: bool | str
     on_nonfinite: str = "raise"
+    keyed: bool = False  # whether the loss has a parameter for the key of the step
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,13 @@ def names_of(parameters: Parameters, types: StepTypes) -> Names:
 class Step:
     """One step on a batch: parameters, state and batch to new parameters, new state, loss.
 
-    Where steps may be skipped, also whether this one was not.
+    Where steps may be skipped, also whether this one was not. The step of a loss with random
+    numbers, which is ``keyed``, takes a key after the batch.
     """
 
     traced: Graph
     adjoint: Graph
+    keyed: bool = False
 
     @cached_property
     def optimized(self) -> Graph:
@@ -95,10 +100,12 @@ def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
 
     names, label = names_of(spec.parameters, types), spec.parameters.name
     batch = types.batch_types(size)
-    given = [*types.param_types, *batch]
+    fed = dict(zip(names.data, batch, strict=True)) | ({keys.NAME: KEY} if spec.keyed else {})
+    labels, given = [*names.params, *fed], [*types.param_types, *fed.values()]
     leaf = TreeDef()
     arguments = TreeDef(tuple, (), (types.params, *(leaf for _ in batch)))
-    traced = _trace(spec.loss, arguments, given, (*names.params, *names.data), label)
+    keywords = flatten({keys.NAME: 0} if spec.keyed else {})[1]
+    traced = _trace(spec.loss, arguments, given, labels, label, keywords)
     lowered = Lowered(traced.graph, traced.out_tree, tuple(range(len(given))))
     scalar(label, lowered, lowered.result)
 
@@ -106,7 +113,7 @@ def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
     carried_names = (*names.params, *names.state)
     carried_types = (*types.param_types, *types.state_types)
     carried = [builder.input(n, t) for n, t in zip(carried_names, carried_types, strict=True)]
-    inputs = [builder.input(n, t) for n, t in zip(names.data, batch, strict=True)]
+    inputs = [builder.input(n, t) for n, t in fed.items()]
     count = len(types.param_types)
     params = carried[:count]
     primal = builder.build(builder.splice(stabilize(traced.graph), [*params, *inputs]))
@@ -118,14 +125,14 @@ def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
     update = _trace_update(spec.optimizer, types, names)
     results = builder.splice(update, [*grads, *again[count:], *again[:count]], Role("update", 1))
     if spec.on_nonfinite != "skip":
-        return Step(traced.graph, builder.build([*results, value]))
+        return Step(traced.graph, builder.build([*results, value]), spec.keyed)
     with builder.marked(Role("update", 1), ()):
         done = _finite([value, *grads])
         results = [
             ops.where(ops.broadcast(done, shape=new.shape), new, old)
             for new, old in zip(results, again, strict=True)
         ]
-    return Step(traced.graph, builder.build([*results, value, done]))
+    return Step(traced.graph, builder.build([*results, value, done]), spec.keyed)
 
 
 def _finite(values: Sequence[Value]) -> Value:
@@ -141,8 +148,9 @@ def _trace(
     types: Sequence[TensorType],
     names: Sequence[str],
     label: str,
+    keywords: TreeDef | None = None,
 ) -> Traced:
-    tree = TreeDef(tuple, (), (arguments, flatten({})[1]))
+    tree = TreeDef(tuple, (), (arguments, keywords or flatten({})[1]))
     # What it is given is another in every step: nothing of it can be known while tracing.
     traced = trace(function, tree, types, names, name=identifier(label), askable=False)
     if traced.captures:

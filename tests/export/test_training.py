@@ -104,6 +104,36 @@ def test_single_steps(case: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(got, wanted, rtol=1e-13)
 
 
+def noisy(params: Any, x: Any, y: Any, *, key: Any) -> Any:
+    if key is not None:
+        x = x + 0.1 * gradc.random.normal(key, x.shape, x.dtype)
+    return np.mean((outputs(params, x) - y) ** 2)
+
+
+def test_random_numbers(tmp_path: Path) -> None:
+    params, data = problem(30)
+    trainer = gradc.train(noisy, gradc.optim.adam(0.01), 8)
+    made = trainer.export(
+        tmp_path / "model", params, data, formats=("so", "py", "h"), functions={"loss": noisy}
+    )
+    assert "decides the order of the samples and the random" in made.files["h"].read_text()
+    module = load(made.files["py"])
+    expected = trainer.fit(params, data, epochs=3, seed=2**63 + 1)
+    state, losses = module.init(), np.zeros(3)
+    for count, room in ((5, losses), (7, losses[1:])):
+        module.train(state, *data, 2**63 + 1, count, room)
+    np.testing.assert_array_equal(losses, expected.losses)
+    same(read(module, state, params), list(expected.params.values()))
+    batch = [x[:8] for x in data]
+    same(module.loss(state, *batch), gradc.compile(noisy)(expected.params, *batch, key=None))
+
+    state = module.init()
+    values = [module.step(state, *batch, 5, step) for step in range(3)]
+    alone = gradc.train(noisy, gradc.optim.adam(0.01)).fit(params, batch, epochs=3, seed=5)
+    np.testing.assert_array_equal(values, alone.losses)
+    same(read(module, state, params), list(alone.params.values()))
+
+
 def test_more_epochs_than_one_run_has_room_for(tmp_path: Path) -> None:
     x, y = np.array([[0.0, 1.0], [1.0, 1.0]]), np.array([1.0, 2.0])
 
