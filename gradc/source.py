@@ -1,9 +1,14 @@
-"""Where the user's program is: the innermost frame that is neither gradc's nor NumPy's."""
+"""Where the user's program is: the innermost frame of no library that a program calls by the way.
+
+Those are gradc, NumPy and Python's own: what a Counter, a heap or a dataclass asks of a traced
+value was asked for in the user's line.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from importlib.util import find_spec
 from types import FrameType
 
@@ -15,13 +20,19 @@ _LIBRARIES = tuple(
     for spec in map(find_spec, _PACKAGES)
     if spec is not None and spec.origin is not None
 )
+_PYTHONS = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))
+#: folders within those, of packages that were installed
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 #: whether code of this file is a library's
 _known: dict[str, bool] = {}
 
 
 def _is_librarys(file: str) -> bool:
     # NumPy runs its dispatchers from code compiled under a made-up file name.
-    known = _known[file] = file.startswith(_LIBRARIES) or file.startswith("<__array_function")
+    known = file.startswith((*_LIBRARIES, "<__array_function", "<frozen")) or (
+        file.startswith(_PYTHONS) and not any(folder in file for folder in _INSTALLED)
+    )
+    _known[file] = known
     return known
 
 
@@ -39,10 +50,12 @@ def user_loc() -> Loc | None:
 
 
 def _is_made(frame: FrameType) -> bool:
-    """Whether the code is what a dataclass of gradc's was given: it has no file."""
-    name = frame.f_globals.get("__name__")
-    made = frame.f_code.co_filename == "<string>" and isinstance(name, str)
-    return made and str(name).partition(".")[0] == "gradc"
+    """Whether the code is what a dataclass was given, which has no file: gradc's, or ``==``."""
+    if frame.f_code.co_filename != "<string>":
+        return False
+    if frame.f_code.co_qualname.startswith("__create_fn__."):
+        return True
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "gradc"
 
 
 def user_locs() -> tuple[Loc, ...]:
