@@ -14,6 +14,7 @@ from gradc.source import user_locs
 
 if TYPE_CHECKING:
     from gradc.cells import Cell
+    from gradc.ir.forms import Form
     from gradc.tracer import Tracer
 
 
@@ -37,6 +38,8 @@ class Context:
     is_region = False
     #: whether it runs where the enclosing trace does: not so a branch, or the body of a `while`
     certain = True
+    #: of the body of a loop that runs so often: a value of the enclosing trace
+    trips: Value | None = None
 
     def __init__(self, name: str) -> None:
         self.builder = Builder(name)
@@ -53,6 +56,8 @@ class Context:
         #: the int arguments on which a loop or branch depends that is compiled though their values
         #: could be known: if the trace fails, it is begun anew with these
         self.guessed: dict[int, None] = {}
+        #: id of an integer -> what is known of it, where that has been asked for
+        self.forms: dict[int, Form] = {}
         self._inputs: dict[tuple[int, int], Value] = {}
 
     @property

@@ -187,7 +187,7 @@ class _Sum:
 
     @classmethod
     def _of(cls, value: Value, context: Context, budget: list[int]) -> _Sum:
-        value, context = _origin(value, context)
+        value, context = origin(value, context)
         known = constant_number(value)
         if known is not None:
             return cls(int(known))
@@ -224,11 +224,11 @@ def _key(value: Value, context: Context, budget: list[int]) -> Any:
     if budget[0] <= 0 or not node.operands or node.regions or node.op.name == "item":
         return id(value.builder), node.id
     attrs = tuple((name, attr_key(attr)) for name, attr in node.attrs.items())
-    inner = tuple(_key(*_origin(v, context), budget) for v in value.operands)
+    inner = tuple(_key(*origin(v, context), budget) for v in value.operands)
     return node.op.name, attrs, inner
 
 
-def _origin(value: Value, context: Context) -> tuple[Value, Context]:
+def origin(value: Value, context: Context) -> tuple[Value, Context]:
     """The value of the enclosing trace that an input stands for."""
     while value.id in context.source_of:
         cell = context.source_of[value.id].cell

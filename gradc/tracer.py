@@ -7,7 +7,7 @@ computed by NumPy, at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -174,18 +174,23 @@ class Tracer(Conversions, Operators, Methods):
         owner = stack.index(self.cell.trace)
         picks = [s for s in self.path if not isinstance(s, _KNOWN)]
         inner = stack[owner + 1 :]
-        unsure = any(s.taken in inner for s in picks) and not all(c.certain for c in inner)
         places = [t.cell.trace for s in picks for t in s.tracers]
-        if not unsure and all(trace not in inner for trace in places):
+        path: Sequence[Step] = self.path
+        if any(trace in inner for trace in places):  # known only further inside: read there
+            level = len(stack) - 1
+        elif any(s.taken in inner for s in picks):
+            from gradc.reach import earliest
+
+            level, path = earliest(path, self._cell_shape(), owner)
+        else:
             return context.capture(self)
-        # A place that is known only further inside, or perhaps out of bounds where what reads it
-        # does not run: there the view is taken.
         known = self._first_pick()
         shape = self._cell_shape()
-        for step in self.path[:known]:
+        for step in path[:known]:
             shape = step.shape_after(shape)
         base = Tracer(self.cell, shape, self.dtype, self.path[:known])
-        return follow(self.path[known:], base.value_in(context))
+        value = follow(path[known:], base.value_in(stack[level]))
+        return Tracer(Cell(stack[level], value), self.shape, self.dtype).value_in(context)
 
     def array(self) -> Array:
         """The constant, as a view of the cell's array."""

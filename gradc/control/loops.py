@@ -116,7 +116,8 @@ class Loop:
 
     def _body(self) -> Ends:
         for _ in range(_MANY):
-            region = Region("body", certain=self.test is None)
+            region = Region(
+                "body", certain=self.length > 0, length=self.length, trips=self.trips)
             with region.active():
                 i, carries = self._inputs(region)
                 slices = [

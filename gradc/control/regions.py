@@ -18,9 +18,11 @@ from gradc.cells import Cell
 from gradc.context import Context, contexts, current
 from gradc.control.undefined import bare
 from gradc.errors import LeakedTracerError
+from gradc.ir.forms import Form, index_of
 from gradc.ir.graph import Builder, Graph, Value
-from gradc.ir.types import I64, TensorType
+from gradc.ir.types import I64, UNKNOWN, TensorType
 from gradc.numpy_api.values import to_value
+from gradc.reach import count_of
 from gradc.tracer import Tracer
 
 _State = tuple[Context | None, Value | None, np.ndarray[Any, Any] | None]
@@ -40,9 +42,13 @@ class Region(Context):
 
     is_region = True
 
-    def __init__(self, name: str, *, certain: bool = True) -> None:
+    def __init__(
+        self, name: str, *, certain: bool = True, length: int = UNKNOWN, trips: Value | None = None
+    ) -> None:
         super().__init__(name)
         self.certain = certain
+        self.trips = trips
+        self.length = length
         #: the cells of enclosing traces that are this one's while it is active
         self.cells: list[Cell] = []
         #: their states in here, and outside
@@ -89,7 +95,10 @@ class Region(Context):
 
     def index(self) -> Tracer:
         """The number of the iteration as an input: a Python int to promotion."""
-        return self.input("i", TensorType(I64, (), weak=True))
+        i = self.input("i", TensorType(I64, (), weak=True))
+        count = count_of(self.length, self.trips, contexts()[-2])
+        self.forms[i.value.id] = Form(0, {index_of(count): 1})
+        return i
 
 
 class Closed(Region):
