@@ -84,6 +84,8 @@ def address(compile: Callable[[str], bytes]) -> int:
             module = pool.emit()
             table = {name: cpython.python_function(name) for name in module.externals}
             _pool.library = link(compile(str(module)), pool.EXPORTS, table)
+            # An interpreter that ends clears its modules, while a thread may still be in the code.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(_pool.library))
             _pool.number("wanted").value = num_threads() - 1
             atexit.register(_end)
         return _pool.library.address("parallel")

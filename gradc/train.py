@@ -171,11 +171,11 @@ class Trainer:
             as without an interruption. The callback is called again for an epoch in whose call the
             training was ended.
 
-        Ctrl-C is answered after the steps under way, which take a twentieth of a second, or one
-        step, by :class:`TrainingInterrupted`. Its ``result``, and ``trainer.result`` after whatever
-        exception, is what training has made so far. Raises NonFiniteError,
-        CheckpointError, ArgumentError, ShapeError, OptionError and NotDifferentiableError for what
-        cannot be trained on, what tracing and the callback raise.
+        Ctrl-C is answered within 0.2 s by :class:`TrainingInterrupted`: after the steps under way,
+        or, where they take longer, with the state before them. Its ``result``, and
+        ``trainer.result`` after whatever exception, is what training has made so far. Raises
+        NonFiniteError, CheckpointError, ArgumentError, ShapeError, OptionError and
+        NotDifferentiableError for what cannot be trained on, what tracing and the callback raise.
         """
         options = Options(
             count("epochs", epochs, 0), _seed(seed), callback, validation, metrics or {},

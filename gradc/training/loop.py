@@ -31,6 +31,8 @@ Array = np.ndarray[Any, Any]
 BLOCK = 1 << 18
 #: the values that a run of steps computes before it is known how long a step takes
 MANY = 1_000_000
+#: the values from which on a step may take so long that interrupts must not wait for its end
+LONG = 10_000_000
 
 
 class Steps:
@@ -89,11 +91,11 @@ class Loop:
     def work(self) -> int:
         """A rough count of what a step computes: its values, and the products in them.
 
-        What a loop computes shows when it runs: such a step counts as many, and is measured.
+        What a loop computes shows when it runs: such a step counts as a long one, and is measured.
         """
         nodes = self.step.adjoint.nodes
         if any(node.op.family == "control" for node in nodes):
-            return MANY
+            return LONG
         total = 1
         for node in nodes:
             deep = nodes[node.operands[0]].type.shape[-1] if node.op.name == "matmul" else 1

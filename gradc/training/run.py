@@ -9,25 +9,31 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gradc.config import settings
 from gradc.errors import NonFiniteError
+from gradc.training.aside import Aside
 from gradc.training.epochs import LOSSES, Carried, Plan
 from gradc.training.keys import key_of
-from gradc.training.loop import MANY, Loop
+from gradc.training.loop import LONG, MANY, Loop
 from gradc.training.memory import Memory
 from gradc.training.nonfinite import culprit, is_finite, shown
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 #: seconds that a native run is to take: Python hears signals, shows progress and writes checkpoints
 #: between two of them
-TURN = 0.05
+TURN = 0.1
 #: seconds after which an interrupt no longer waits for the end of the run
 LATE = 0.15
+#: seconds from which on a step, or a run of steps whose time varies, has a thread of its own
+BRIEF = 0.01
+#: seconds from one look at interrupts that wait to the next
+LOOK = 0.02
 #: seconds from which on the time of a run says what a step takes
 MEASURED = 0.01
 #: seconds from one copy of the state to the next, at least; and how many times what it takes
@@ -66,6 +72,13 @@ class Run:
         self._kept = (0, memory.state.copy())
         self._kept_at = time.monotonic()
         self._interval = KEEP
+        self._pace: float | None = None  # seconds a step, as last measured
+        # Loops end when they end, and a page of a file may have to be read.
+        self._uneven = loop.work >= LONG or any(
+            isinstance(x.base, np.memmap) for x in data
+        )
+        self._hears = False  # whether interrupts come to this thread
+        self._aside: Aside[Any] | None = None
 
     @property
     def epoch(self) -> int:
@@ -129,6 +142,7 @@ class Run:
             try:
                 self._take(wanted)
             except BaseException:
+                self._leave()
                 self._return()
                 raise
         if self._guarded and not math.isfinite(self.loss):
@@ -136,11 +150,48 @@ class Run:
         seconds = time.perf_counter() - began
         if seconds > MEASURED and settings().jit:
             self.loop.seconds = seconds / wanted
+        self._pace = seconds / wanted
         self._turn = max(1, min(64 * wanted, int(wanted * TURN / max(seconds, 1e-9))))
+
+    def _is_brief(self, steps: int) -> bool:
+        """Whether so many steps should take no time that matters to who interrupts them."""
+        if not settings().jit:
+            return True  # the interpreter hears signals
+        if self._pace is None:
+            return self.loop.work < LONG
+        return self._pace * (steps if self._uneven else 1) < BRIEF
+
+    def aside(self, call: Callable[[], T]) -> T:
+        """Make a call that may take long, in a way that interrupts need not wait for its end.
+
+        What it works on must be left to it where this raises.
+        """
+        if not self._hears:
+            return call()
+        self._aside = made = Aside(call)
+        while not made.wait(LOOK):
+            if self._waiting and self._is_late():
+                for handle in self._waiting:
+                    handle()
+        return made.result()
+
+    def _is_late(self) -> bool:
+        """Whether the steps under way take long."""
+        return self._steps.busy and time.monotonic() - self._steps.began > LATE
+
+    def _leave(self) -> None:
+        """Leave steps that are under way to themselves, with the memory that they work in."""
+        if self._aside is not None and self._aside.busy:
+            self.memory = Memory(self.memory.what)
+            self._steps = self.loop.steps(self.memory, self.data, self.seed)
 
     def _take(self, wanted: int) -> None:
         epoch, batch = divmod(self.step, self._per_epoch)
-        ran, self.loss = self._steps(epoch, batch, wanted)
+        steps = self._steps
+        if self._is_brief(wanted):
+            ran, self.loss = steps(epoch, batch, wanted)
+        else:
+            ran, self.loss = self.aside(lambda: steps(epoch, batch, wanted))
         ended = (self.step + ran) // self._per_epoch - epoch
         if ended:
             self.losses.append(self.memory.arrays["for.losses"][:ended].copy())
@@ -168,16 +219,17 @@ class Run:
             return
 
         def later(number: int, frame: Any) -> None:
-            late = self._steps.busy and time.monotonic() - self._steps.began > LATE
-            if self._waiting is None or late:
+            if self._waiting is None or self._is_late():
                 handler(number, frame)
             else:
                 self._waiting.append(lambda: handler(number, frame))
 
         signal.signal(signal.SIGINT, later)
+        self._hears = True
         try:
             yield
         finally:
+            self._hears = False
             signal.signal(signal.SIGINT, handler)
 
     def measure(self) -> None:

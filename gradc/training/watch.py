@@ -180,7 +180,8 @@ class Watch:
     def _measure(self) -> None:
         run = self.run
         if self.evaluation is not None:
-            found = self.evaluation.measure(self._params(run.memory.params))
+            measure, params = self.evaluation.measure, self._params(run.memory.params)
+            found = run.aside(lambda: measure(params))
         else:
             found = {"loss": float(run.losses[-1][-1])}
         with run.undisturbed():

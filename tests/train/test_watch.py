@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import builtins
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -143,6 +145,93 @@ def test_an_interrupt_gives_what_there_is():
     assert result.steps // 7 == len(result.losses) > 0
     again = trainer.fit(PARAMS, (X, Y), epochs=len(result.losses), seed=2)
     assert np.array_equal(again.losses, result.losses)
+
+
+def powers(w, x):
+    """Some tenths of a second of products."""
+    y = x * w
+    for _ in range(40):
+        y = y @ x * 1e-3
+    return np.mean(y)
+
+
+def test_an_interrupt_does_not_wait_for_a_long_step():
+    """What is given is the state before that step; the step ends by itself, in its own memory."""
+    x = np.ones((900, 900))
+    trainer = gradc.train(powers, sgd(1e-9))
+    trainer.fit(1.0, (x,), epochs=1)
+    took = trainer.explain(1.0, (x,)).seconds
+    tries = [interrupted(trainer, 1.0, (x,), epochs=100) for _ in range(3)]
+    assert took > 0.4 and min(seconds for _, seconds in tries) < 0.2
+    result = tries[0][0].result
+    assert result.steps == len(result.losses) < 100
+    again = trainer.fit(1.0, (x,), epochs=result.steps)
+    assert np.array_equal(again.params, result.params)
+    assert np.array_equal(
+        trainer.fit(result, (x,), epochs=result.steps + 1).losses[:-1], result.losses
+    )
+
+
+def test_an_interrupt_does_not_wait_for_a_long_measurement():
+    x = np.ones((900, 900))
+
+    def loss(w, x):
+        return powers(w, x) if len(x) == 900 else np.mean(x * w)
+
+    trainer = gradc.train(loss, sgd(1e-9))
+    data = (np.ones((10, 3)),)
+    trainer.compile(1.0, data, validation=(x,))
+    tries = [interrupted(trainer, 1.0, data, epochs=100, validation=(x,)) for _ in range(3)]
+    assert min(seconds for _, seconds in tries) < 0.2
+    assert all(error.result.steps < 100 for error, _ in tries)
+
+
+def test_a_step_of_its_own_thread_raises_as_any():
+    """It is counted as a long one, as it has a loop."""
+
+    @gradc.compile
+    def reached(x, place):
+        total = 0.0
+        for k in gradc.range(3):
+            total += x[place.astype(int) + k]
+        return total
+
+    def loss(w, x, place):
+        return w * reached(x[0], place[0])
+
+    trainer = gradc.train(loss, sgd(0.1), 1, shuffle=False)
+    x, place = np.ones((4, 10)), np.array([0.0, 3.0, 8.0, 1.0])
+    with pytest.raises(gradc.errors.IndexingError, match="out of bounds") as caught:
+        trainer.fit(1.0, (x, place), epochs=1)
+    assert "in reached" in str(caught.value)
+    trainer.fit(1.0, (x, place * 0), epochs=1)
+
+
+ENDING = """
+import sys
+import numpy as np
+import gradc
+from tests.train.test_watch import powers
+x = np.ones((900, 900))
+trainer = gradc.train(powers, gradc.optim.sgd(1e-9))
+trainer.compile(1.0, (x,))
+print("training", flush=True)
+trainer.fit(1.0, (x,), epochs=1000)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="signals of POSIX")
+def test_a_process_may_end_in_the_middle_of_a_step():
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout.readline() == "training\n"
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1, errors
+    assert "TrainingInterrupted: training was interrupted after" in errors
 
 
 def test_measures_are_compiled_once():
