@@ -88,18 +88,29 @@ def _chosen(
     return out
 
 
-def overwrites(stages: Sequence[Stage], result: Buffer, operand: Buffer, target: Target) -> bool:
-    """Whether the stages of a step may store a result where an operand is that ends with them.
+class Overwriting:
+    """The stages of a step, which may store results where operands are that end with them.
 
     They may in short rows too: this is for what loops carry, which else lies in two places.
     """
-    if not all(isinstance(stage, (Nest, Contract)) for stage in stages):
-        return False
-    seen = _Step(target, torn_too=True)
-    for k, stage in enumerate(stages):
-        seen.see(k, stage)
-    free = operand.name not in seen.others | seen.stores.keys()
-    return free and seen.is_stored(result) and seen.may_overwrite(result, operand)
+
+    def __init__(self, stages: Sequence[Stage], target: Target) -> None:
+        self._seen = _Step(target, torn_too=True)
+        self._plain = all(isinstance(stage, (Nest, Contract)) for stage in stages)
+        if self._plain:
+            for k, stage in enumerate(stages):
+                self._seen.see(k, stage)
+
+    def may(self, result: Buffer, operand: Buffer) -> bool:
+        """Whether a result may be stored where an operand is."""
+        seen = self._seen
+        free = operand.name not in seen.others and operand.name not in seen.stores
+        return (
+            self._plain
+            and free
+            and seen.is_stored(result)
+            and seen.may_overwrite(result, operand)
+        )
 
 
 class _Access(NamedTuple):

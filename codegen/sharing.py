@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -28,10 +29,26 @@ class Sharing:
 
     def share(self) -> None:
         """Let updates overwrite an operand where they are its last use."""
+        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
+        fixed, inputs = self.fixed(outputs), set(self.graph.inputs)
         for index, step in enumerate(self.steps):
-            if isinstance(step, Single):
-                for result, position in self.updates(step.node):
-                    self._overwrite(index, step.node, result, position)
+            if isinstance(step, Single) and (updates := self.updates(step.node)):
+                reads = self._reads(step.node)
+                for result, position in updates:
+                    base = self._source(step.node.operands[position])
+                    if (
+                        base is not None
+                        and base not in outputs
+                        and reads[base] == 1
+                        and self.owner(base) not in fixed
+                        and not (result in fixed and self.owner(base) in inputs)
+                        and max(self.users[base]) == index
+                        and self.born(base) < index
+                    ):
+                        self.in_place.add(result)
+                        # They have one buffer: the result's, if its memory is given.
+                        child, parent = (base, result) if result in fixed else (result, base)
+                        self.owners[self.owner(child)] = self.owner(parent)
 
     def updates(self, node: Node) -> list[tuple[int, int]]:
         """Results that may overwrite an operand: (value, position of the operand)."""
@@ -50,7 +67,7 @@ class Sharing:
         found = nodes[output]
         if found.op.name == "copy" and found.operands == (input_,):
             return
-        readers = [node for node in nodes if input_ in node.operands]
+        readers = self._readers.get(input_, [])
         if found.op.name == "item" and [node.id for node in readers] == [found.operands[0]]:
             (loop,) = readers
             if loop.op.name == "loop" and loop.operands.count(input_) == 1:
@@ -64,6 +81,14 @@ class Sharing:
         return self._items.get(node.id, {})
 
     @cached_property
+    def _readers(self) -> Mapping[int, list[Node]]:
+        out: dict[int, list[Node]] = {}
+        for node in self.graph.nodes:
+            for i in dict.fromkeys(node.operands):
+                out.setdefault(i, []).append(node)
+        return out
+
+    @cached_property
     def _items(self) -> Mapping[int, dict[int, int]]:
         out: dict[int, dict[int, int]] = {}
         for item in self.graph.nodes:
@@ -71,28 +96,21 @@ class Sharing:
                 out.setdefault(item.operands[0], {})[item.attrs["index"]] = item.id
         return out
 
-    def _overwrite(self, index: int, node: Node, result: int, position: int) -> None:
-        """Let a result and an operand have one buffer: the result's if it is an output."""
-        outputs = {self.scheduler.root(i) for i in self.graph.outputs}
-        fixed = self.fixed(outputs)
-        operand = node.operands[position]
+    def _source(self, operand: int) -> int | None:
+        """What owns the memory of an operand that is all of it, and may be overwritten."""
         rank = self.graph.nodes[operand].type.rank
         access = resolve(self.graph, operand, identity(rank), rank)
         base = self.scheduler.root(access.source)
         whole = access.source == operand and not access.guards
-        if (
-            whole
-            and self.owned(base)
-            and base not in outputs
-            and base not in self._others(node, position)
-            and self.owner(base) not in fixed
-            and not (result in fixed and self.owner(base) in self.graph.inputs)
-            and max(self.users[base]) == index
-            and self.born(base) < index
-        ):
-            self.in_place.add(result)
-            child, parent = (base, result) if result in fixed else (result, base)
-            self.owners[self.owner(child)] = self.owner(parent)
+        return base if whole and self.owned(base) else None
+
+    def _reads(self, node: Node) -> Counter[int]:
+        """What owns the memory of the operands, and of how many of them."""
+        if node.op.name in ASSEMBLED:
+            sources = [access.source for access in self.scheduler.pieces(node)]
+        else:
+            sources = list(node.operands)
+        return Counter(map(self.scheduler.root, sources))
 
     def owned(self, id_: int) -> bool:
         """Whether the memory of a value may be overwritten."""
@@ -111,11 +129,3 @@ class Sharing:
         while id_ in self.owners:
             id_ = self.owners[id_]
         return id_
-
-    def _others(self, node: Node, position: int) -> list[int]:
-        """What owns the memory of the operands besides one."""
-        if node.op.name in ASSEMBLED:
-            sources = [access.source for access in self.scheduler.pieces(node)]
-        else:
-            sources = list(node.operands)
-        return [self.scheduler.root(i) for k, i in enumerate(sources) if k != position]

@@ -90,6 +90,8 @@ class Node(NamedTuple):
     @property
     def effective(self) -> bool:
         """Whether it is kept for what it does, or one in its regions is."""
+        if self.op.family != "control":
+            return self.op.effect
         return self.op.effect or any(region.effects for _, region in self.regions)
 
     def key(self) -> tuple[Any, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from gradc.codegen.buffers import with_buffers
-from gradc.codegen.inplace import overwrites
 from gradc.codegen.loops import Stage
 from gradc.codegen.prepare import in_memory_as
 from gradc.codegen.program import Lowering
@@ -88,5 +87,4 @@ def may_take(body: RegionLowering, old: int, new: int) -> bool:
     last = max((max(body.users.get(i, {-1})) for i in readers), default=-1)
     if last != first:
         return last < first
-    those = [s for s, k in zip(body.made, body.step_of, strict=True) if k == first]
-    return overwrites(those, body.memory(new), body.memory(old), body.target)
+    return body.overwriting(first).may(body.memory(new), body.memory(old))

@@ -10,6 +10,7 @@ import numpy as np
 from gradc.codegen.access import Access
 from gradc.codegen.buffers import Request, with_buffers
 from gradc.codegen.collapse import collapse
+from gradc.codegen.inplace import Overwriting
 from gradc.codegen.loops import Nest, Phase, Stage
 from gradc.codegen.prepare import REGIONS, in_memory_as, is_row
 from gradc.codegen.program import Lowering, element_of
@@ -59,6 +60,7 @@ class RegionLowering(Lowering):
         self.literals: dict[tuple[str, bytes], int] = {}
         self.loaded: dict[int, int] = {}
         self.next_value = len(graph.nodes)
+        self._overwriting: dict[int, Overwriting] = {}
         super().__init__(graph, target, checked, prefix)
         self._ranges = ranges(graph, {graph.inputs[k]: r for k, r in given.items()})
 
@@ -270,6 +272,13 @@ class RegionLowering(Lowering):
         return number_of(node) or Register(self.loaded.get(id_, id_), dtype)
 
     # -- memory --------------------------------------------------------------------------------
+
+    def overwriting(self, step: int) -> Overwriting:
+        """What the stages of a step may overwrite."""
+        if step not in self._overwriting:
+            those = [s for s, k in zip(self.made, self.step_of, strict=True) if k == step]
+            self._overwriting[step] = Overwriting(those, self.target)
+        return self._overwriting[step]
 
     def keep(self, buffer: Buffer, spare: Buffer) -> None:
         """Have other memory for a buffer, which lasts from one iteration to the next."""

@@ -28,6 +28,10 @@ _U64 = np.dtype(np.uint64)
 #: epochs at most that can end in one run
 LOSSES = 1 << 14
 
+#: nodes of an update from which on it is one for full batches and the last one, rather than one
+#: for each, fused with its gradients
+LONG = 1000
+
 #: what is carried and can be made anew
 LARGE = ("for.losses", "for.order")
 
@@ -341,12 +345,14 @@ class _Body:
 
     def _stepped(self, order: list[Value]) -> tuple[list[Value], Value, Value | None]:
         """Parameters and state after the step, its loss, and whether it was done."""
-        plan, k = self.plan, self.batch
+        plan, k, count = self.plan, self.batch, len(self.own)
         key = [] if self.key is None else [folded(self.key, self._now, k)]
         if self.rest is None:
             batch = self._batch(self.builder, k, order, self.data, plan.batch)
             out = self.builder.splice(self.step.adjoint, [*self.own, *batch, *key])
         else:
+            # A long update is not compiled twice.
+            apart = len(self.step.update) > LONG
             operands = [k, *order, *key, *self.own, *self.data]
             labels = _names([*self.own, *self.data])
             names = ["for.batch", *("for.order" for _ in order), *("for.key" for _ in key), *labels]
@@ -354,14 +360,14 @@ class _Body:
             for step, size in ((self.step, plan.batch), (self.rest, plan.left)):
                 b = Builder("full" if size == plan.batch else "last")
                 at, *given = _inputs(b, names, operands)
-                count, begin = len(order), len(order) + len(key)
-                own, data = given[begin : begin + len(self.own)], given[begin + len(self.own) :]
-                batch = self._batch(b, at, given[:count], data, size)
-                branches.append(
-                    b.build(b.splice(step.adjoint, [*own, *batch, *given[count:begin]]))
-                )
+                end, begin = len(order), len(order) + len(key)
+                own, data = given[begin : begin + count], given[begin + count :]
+                batch = self._batch(b, at, given[:end], data, size)
+                what = step.gradient if apart else step.adjoint
+                branches.append(b.build(b.splice(what, [*own, *batch, *given[end:begin]])))
             out = ops.branch(ops.convert(self._is_last(), dtype=I64), branches, operands)
-        count = len(self.own)
+            if apart:
+                out = self.step.updated(self.builder, self.own, out)
         return list(out[:count]), out[count], out[count + 1] if len(out) > count + 1 else None
 
     def _batch(

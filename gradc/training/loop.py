@@ -83,7 +83,7 @@ class Loop:
         with AT_REST:
             self.step = make_step(spec, types, size)
             left = self.plan.left
-            self.rest = make_step(spec, types, left) if left else None
+            self.rest = make_step(spec, types, left, self.step.update) if left else None
         self.seconds: float | None = None  # what a step took when it was last measured
         self._lock = threading.Lock()
 

@@ -73,28 +73,60 @@ def names_of(parameters: Parameters, types: StepTypes) -> Names:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step on a batch: parameters, state and batch to new parameters, new state, loss.
+    """One step on a batch.
 
-    Where steps may be skipped, also whether this one was not. The step of a loss with random
-    numbers, which is ``keyed``, takes a key after the batch.
+    traced: the loss. gradient: parameters, state and batch to the loss and its gradients. update:
+    gradients, state and parameters to new parameters and new state. skips: leaves out what is not
+    finite. keyed: the loss takes a key, after the batch.
     """
 
     traced: Graph
-    adjoint: Graph
-    keyed: bool = False
+    gradient: Graph
+    update: Graph
+    skips: bool
+    keyed: bool
+
+    @cached_property
+    def adjoint(self) -> Graph:
+        """The whole: parameters, state and batch to new parameters, new state, loss.
+
+        Where steps may be skipped, also whether this one was not.
+        """
+        builder = Builder.extending(self.gradient)
+        own = [builder.value(i) for i in self.gradient.inputs[: len(self.update.outputs)]]
+        found = [builder.value(i) for i in self.gradient.outputs]
+        return builder.build(self.updated(builder, own, found))
+
+    def updated(
+        self, builder: Builder, own: Sequence[Value], found: Sequence[Value]
+    ) -> list[Value]:
+        """The results, of parameters and state, and of the loss and its gradients."""
+        value, *grads = found
+        count, role = len(grads), Role("update", 1)
+        results = builder.splice(self.update, [*grads, *own[count:], *own[:count]], role)
+        if not self.skips:
+            return [*results, value]
+        with builder.marked(role, ()):
+            done = _finite([value, *grads])
+            results = [
+                ops.where(ops.broadcast(done, shape=new.shape), new, old)
+                for new, old in zip(results, own, strict=True)
+            ]
+        return [*results, value, done]
 
     @cached_property
     def optimized(self) -> Graph:
-        """The graph after all passes."""
+        """The graph of the whole after all passes."""
         from gradc.ir.passes import optimize
 
         return optimize(self.adjoint)
 
 
-def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
-    """Trace the loss for a batch of ``size`` samples, differentiate it, and append the update.
+def make_step(spec: LoopSpec, types: StepTypes, size: int, update: Graph | None = None) -> Step:
+    """Trace the loss for a batch of ``size`` samples, differentiate it, and trace the update.
 
-    Raises what tracing raises, NotScalarError, and ArgumentError for an update that does not fit.
+    ``update`` is that of a step on another batch, which is the same. Raises what tracing raises,
+    NotScalarError, and ArgumentError for an update that does not fit.
     """
     from gradc.ir.passes import stabilize
 
@@ -118,21 +150,10 @@ def make_step(spec: LoopSpec, types: StepTypes, size: int) -> Step:
     params = carried[:count]
     primal = builder.build(builder.splice(stabilize(traced.graph), [*params, *inputs]))
 
-    graph = autodiff.value_and_grad(primal, range(count))
-    builder = Builder.extending(graph)
-    value, *grads = (builder.value(i) for i in graph.outputs)
-    again = [builder.value(i) for i in graph.inputs[: len(carried)]]
-    update = _trace_update(spec.optimizer, types, names)
-    results = builder.splice(update, [*grads, *again[count:], *again[:count]], Role("update", 1))
-    if spec.on_nonfinite != "skip":
-        return Step(traced.graph, builder.build([*results, value]), spec.keyed)
-    with builder.marked(Role("update", 1), ()):
-        done = _finite([value, *grads])
-        results = [
-            ops.where(ops.broadcast(done, shape=new.shape), new, old)
-            for new, old in zip(results, again, strict=True)
-        ]
-    return Step(traced.graph, builder.build([*results, value, done]), spec.keyed)
+    gradient = autodiff.value_and_grad(primal, range(count))
+    if update is None:
+        update = _trace_update(spec.optimizer, types, names)
+    return Step(traced.graph, gradient, update, spec.on_nonfinite == "skip", spec.keyed)
 
 
 def _finite(values: Sequence[Value]) -> Value:
