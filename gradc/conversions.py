@@ -75,11 +75,23 @@ def number(t: Tracer, error: Callable[..., GradcError], asked: str, remedy: str)
     if t.is_constant:
         return t.array()
     ask_static(t)
+    asked, instead = _named(asked)
     raise error(
         f"{asked} while tracing: it is known only when the compiled code runs",
         types=[describe(t)],
-        remedy=remedy,
+        remedy=instead or remedy,
     )
+
+
+def _named(asked: str) -> tuple[str, str]:
+    """What was asked for, with the construct that asked in place of those in parentheses.
+
+    And what to write instead; empty if that is nothing more.
+    """
+    from gradc.asked import asker
+
+    name, instead = asker()
+    return (f"{asked.partition(' (')[0]} by {name}" if name else asked), instead
 
 
 def class_of(t: Tracer, may_ask: bool) -> type:
@@ -125,11 +137,8 @@ class Conversions:
                 return np.asarray(self.array(), dtype=dtype, copy=copy)
             return np.array(self.array(), dtype=dtype)
         ask_static(self)
-        raise TracerError(
-            "a traced array was to be turned into a plain NumPy array",
-            types=[describe(self)],
-            remedy=_STAY_TRACED,
-        )
+        asked, instead = _named("a traced array was to be turned into a plain NumPy array")
+        raise TracerError(asked, types=[describe(self)], remedy=instead or _STAY_TRACED)
 
     def __bool__(self: Any) -> bool:
         if self.is_constant:

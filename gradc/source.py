@@ -27,7 +27,7 @@ _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist
 _known: dict[str, bool] = {}
 
 
-def _is_librarys(file: str) -> bool:
+def _is_of_a_library(file: str) -> bool:
     # NumPy runs its dispatchers from code compiled under a made-up file name.
     known = file.startswith((*_LIBRARIES, "<__array_function", "<frozen")) or (
         file.startswith(_PYTHONS) and not any(folder in file for folder in _INSTALLED)
@@ -36,17 +36,27 @@ def _is_librarys(file: str) -> bool:
     return known
 
 
+def is_librarys(frame: FrameType) -> bool:
+    """Whether a frame is of code that a user's program only calls."""
+    file = frame.f_code.co_filename
+    library = _known.get(file)
+    return (_is_of_a_library(file) if library is None else library) or _is_made(frame)
+
+
+def user_frame() -> FrameType | None:
+    """The user's innermost frame; None when there is none."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and is_librarys(frame):
+        frame = frame.f_back
+    return frame
+
+
 def user_loc() -> Loc | None:
     """File, line and function of the user's innermost frame; None when there is none."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        file = code.co_filename
-        library = _known.get(file)
-        if not (_is_librarys(file) if library is None else library) and not _is_made(frame):
-            return Loc(file, frame.f_lineno, code.co_name)
-        frame = frame.f_back
-    return None
+    frame = user_frame()
+    if frame is None:
+        return None
+    return Loc(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
 
 def _is_made(frame: FrameType) -> bool:

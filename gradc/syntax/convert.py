@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gradc.syntax.unit import Family
 
 _LIBRARIES = frozenset(("numpy", "scipy", "gradc"))
-_JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
+
 
 def _ops(*names: str) -> frozenset[int]:
     """The numbers of those instructions that this Python has."""
@@ -34,6 +34,8 @@ _SILENT = _ops("CACHE", "EXTENDED_ARG")
 _STORES = _ops("STORE_SUBSCR", "STORE_SLICE")
 #: what reads an element -> how many values on the stack say which
 _READS = {op: 1 for op in _ops("BINARY_SUBSCR")} | {op: 2 for op in _ops("BINARY_SLICE")}
+#: what branches, loops, or asks for a truth
+_ASKS = frozenset((*dis.hasjrel, *dis.hasjabs)) | _ops("UNARY_NOT", "CONTAINS_OP", "IS_OP")
 _OPERATOR = dis.opmap["BINARY_OP"]
 #: the operators from this on work in place
 _IN_PLACE = 13
@@ -222,7 +224,7 @@ def _needs(function: FunctionType) -> bool:
     codes = _codes(function.__code__)
     for code in codes:
         raw = code.co_code
-        if any(op in _JUMPS for op in raw[::2]) or _indexes(raw):
+        if any(op in _ASKS for op in raw[::2]) or _indexes(raw):
             return True
         if CHOOSING.intersection(code.co_names) and any(
             one.opname == "LOAD_GLOBAL" and one.argval in CHOOSING

@@ -101,7 +101,7 @@ class Expressions:
             return rest()
         if harmless and known is value and values.is_truth(after := rest()):
             return value & after
-        return choose(known, rest, lambda: value, "`and`")
+        return choose(known, rest, lambda: value, "and")
 
     @classmethod
     def first(cls, value: Any, *others: Callable[[], Any], harmless: bool = False) -> Any:
@@ -119,7 +119,7 @@ class Expressions:
             return rest()
         if harmless and known is value and values.is_truth(after := rest()):
             return value | after
-        return choose(known, lambda: value, rest, "`or`")
+        return choose(known, lambda: value, rest, "or")
 
     @classmethod
     def all(cls, value: Any, *others: Callable[[], Any], harmless: bool = False) -> Any:

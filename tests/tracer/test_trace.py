@@ -155,9 +155,9 @@ def test_a_request_is_not_swallowed() -> None:
     [
         (lambda x: truth(x.sum() > 0), ValueError, "the truth of a traced value", "np.where"),
         (lambda x: sorted([x[0], x[1]]), TypeError, "`sorted` of traced values", "np.sort"),
-        (lambda x: [x[0], x[1]].sort(), TypeError, "(if, while, and, or, not)", "np.where"),
+        (lambda x: [x[0], x[1]].sort(), TypeError, "asked for by `[x[0], x[1]].sort`", "np.sort"),
         (lambda x: (x > 0) and x, TypeError, "the truth of a traced value", "np.logical_and"),
-        (lambda x: x[0] in {1.0, 2.0}, TypeError, "the hash of a traced value", "a key"),
+        (lambda x: x[0] in {1.0, 2.0}, TypeError, "the hash of a traced value", "in (1.0, 2.0)"),
         (lambda x: float(x[0]), TypeError, "float() of a traced value", "leave out float()"),
         (lambda x: int(x[0]), TypeError, "int() of a traced value", "x.astype(int)"),
         (lambda x: x[0].item(), TypeError, "item() of a traced value", "leave out .item()"),
@@ -189,8 +189,8 @@ def test_the_text_of_an_error() -> None:
     with pytest.raises(TracerError) as info:
         interpreted(f, np.ones(3))
     assert str(info.value) == (
-        "the truth of a traced value was asked for (if, while, and, or, not) while tracing: it is "
-        "known only when the compiled code runs\n"
+        "the truth of a traced value was asked for by `truth` while tracing: it is known only when "
+        "the compiled code runs\n"
         f"  at {__file__}:{f.__code__.co_firstlineno + 1}, in f\n"
         "  with bool[]\n"
         "  Try: np.where(condition, a, b) in place of a branch, np.logical_and for `and`"
