@@ -117,6 +117,34 @@ def _not_rewritten() -> str:
     return reason(frame.f_code)
 
 
+def _text(t: Tracer, spec: str = "", *, may_ask: bool = True) -> str:
+    """What stands for the value where its text is only shown (:mod:`gradc.texts`).
+
+    Raises StaticRequest where an argument tells it, unless it ``may_ask`` for what is not shown
+    alone, and TracerError.
+    """
+    text = f"Tracer<{describe(t)}>"
+    if not contexts():
+        return text
+    from gradc.texts import is_shown
+
+    shown = is_shown()
+    if may_ask or not shown:
+        ask_static(t)
+    if shown and not spec:
+        return text
+    asked, _ = _named(
+        f"{f'the format {spec!r}' if spec else 'the text'} of a traced value was asked for (str, "
+        "repr, format, an f-string)")
+    raise TracerError(
+        f"{asked} while tracing: it is known only when the compiled code runs",
+        types=[describe(t)],
+        remedy=f"gradc.debug_print({'{:' + spec + '}' if spec else '{}'!r}, x), which prints it "
+        "whenever the code runs, or format the result outside the compiled function; a plain "
+        "print(x), or a message, shows the tracer",
+    )
+
+
 class Conversions:
     """The conversions of an array."""
 
@@ -189,17 +217,13 @@ class Conversions:
         return hash(number(self, TracerError, asked, remedy).item())
 
     def __repr__(self: Any) -> str:
-        if self.is_constant:
-            return f"Tracer({self.array()!r})" if contexts() else repr(self.array())
-        return f"Tracer<{describe(self)}>"
+        return repr(self.array()[()]) if self.is_constant else _text(self, may_ask=False)
 
     def __str__(self: Any) -> str:
-        ask_static(self)
-        return str(self.array()) if self.is_constant else repr(self)
+        return str(self.array()) if self.is_constant else _text(self)
 
     def __format__(self: Any, spec: str) -> str:
-        ask_static(self)
-        return format(self.array()[()], spec) if self.is_constant else repr(self)
+        return format(self.array()[()], spec) if self.is_constant else _text(self, spec)
 
     def __reduce__(self: Any) -> Any:
         if self.is_constant:
