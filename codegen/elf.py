@@ -2,8 +2,9 @@
 
 LLVM's linker would do the same, but a process that finds all its code in the cache need not load
 LLVM at all, which takes as long as the rest of the first call. Emitted modules refer to nothing
-outside themselves: a loader has to place sections and fill in addresses, no more (System V ABI,
-AMD64 supplement, 4.4). Whatever else an object holds is left to LLVM.
+outside themselves (globals are ``dso_local``): a loader has to place sections and fill in
+addresses, no more (System V ABI, AMD64 supplement, 4.4). Whatever else an object holds is left to
+LLVM.
 """
 
 from __future__ import annotations
@@ -108,6 +109,11 @@ def supported() -> bool:
     if sys.platform != "linux":
         return False
     return os.uname().machine == "x86_64" and sys.maxsize > 1 << 32
+
+
+def loads(triple: str) -> bool:
+    """Whether objects for a machine are of the format that is loaded here."""
+    return triple.startswith("x86_64") and "linux" in triple
 
 
 def _sections(code: bytes) -> list[_Section]:

@@ -60,7 +60,7 @@ def emit_entry(
     other modules call too, and the global ``name_workspace``, a free list of one. Requires
     :func:`gradc.codegen.cpython.supported`.
     """
-    module.globals[f"{name}_workspace"] = f"@{name}_workspace = global ptr null, align 8"
+    module.globals[f"{name}_workspace"] = f"@{name}_workspace = dso_local global ptr null, align 8"
     _emit_failed(module, name)
     _Emitter(module, spec, name).emit(kernel)
     emit_front(module, flat(spec.args), name, f"{name}_run")

@@ -38,7 +38,7 @@ def emit_front(
     for the external of that name. Returns the objects that the code refers to as the externals
     ``object 0``, ``object 1`` ... Requires :func:`gradc.codegen.cpython.supported`.
     """
-    module.globals[f"{name}_next"] = f"@{name}_next = global ptr @{name}_slow, align 8"
+    module.globals[f"{name}_next"] = f"@{name}_next = dso_local global ptr @{name}_slow, align 8"
     _emit_slow(module, name)
     return _Front(module, name, form).emit(run)
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import llvmlite.binding as llvm
 
+from gradc.codegen import elf
 from gradc.codegen.link import Library
 from gradc.codegen.link import link as link_library
 from gradc.codegen.targets import Target, host
@@ -23,7 +24,14 @@ def _machine(target: Target) -> llvm.TargetMachine:
     else:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
-    return llvm.Target.from_triple(target.triple).create_target_machine(
+    machine = llvm.Target.from_triple(target.triple)
+    if elf.loads(target.triple):
+        # All sections lie side by side. Addresses relative to the code are part of the
+        # instructions that use them; absolute ones take an instruction of ten bytes each.
+        return machine.create_target_machine(
+            cpu=target.cpu, features=target.features, opt=2, reloc="pic", codemodel="small"
+        )
+    return machine.create_target_machine(
         cpu=target.cpu, features=target.features, opt=2, jit=True, codemodel="jitdefault"
     )
 

@@ -60,7 +60,8 @@ class Module:
             slots = ", ".join(f"ptr @{symbol}" for symbol in self.symbols)
             table = [f"@gradc_table = internal constant [{len(self.symbols)} x ptr] [{slots}]"]
         elif self.externals:
-            table = [f"@gradc_table = global [{len(self.externals)} x ptr] zeroinitializer"]
+            slots = f"[{len(self.externals)} x ptr] zeroinitializer"
+            table = [f"@gradc_table = dso_local global {slots}"]
         parts = [*table, *self.globals.values(), *self.declarations.values()]
         parts += self.functions.values()
         if self.attributes:

@@ -61,9 +61,10 @@ def emit() -> Module:
     module = Module()
     module.attributes = "nounwind"
     size = MOST * SLOT
-    module.globals["slots"] = f"@slots = global [{size} x i8] zeroinitializer, align {SLOT}"
+    space = f"global [{size} x i8] zeroinitializer, align {SLOT}"
+    module.globals["slots"] = f"@slots = dso_local {space}"
     for name in ("wanted", "started", "busy"):
-        module.globals[name] = f"@{name} = global i64 0, align 128"
+        module.globals[name] = f"@{name} = dso_local global i64 0, align 128"
     module.globals["never"] = "@never = internal global ptr null, align 8"
     _emit_work(module)
     _emit_worker(module)
@@ -142,7 +143,7 @@ def _emit_work(module: Module) -> None:
 
 def _emit_worker(module: Module) -> None:
     """``void @worker(ptr slot)``: what a thread of the pool does."""
-    b = _Builder(module, "worker", "void", [("ptr", "slot")])
+    b = _Builder(module, "worker", "void", [("ptr", "slot")], linkage="dso_local")
     (slot,) = b.params
     state, asleep = b.field(slot, _STATE), b.field(slot, _ASLEEP)
     lock = b.load(b.field(slot, _LOCK), "ptr", 8)

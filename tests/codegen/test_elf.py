@@ -5,18 +5,20 @@ from __future__ import annotations
 import ctypes
 import gc
 
+import numpy as np
 import pytest
 
-from gradc.codegen import elf, jit
+import gradc
+from gradc.codegen import elf, jit, pool
 from gradc.codegen.link import link
 
 pytestmark = pytest.mark.skipif(not elf.supported(), reason="LLVM loads all code here")
 
 MODULE = """
 @table = internal constant [3 x i64] [i64 5, i64 7, i64 11]
-@filled = global [2 x i64] zeroinitializer
-@address = global ptr @twice, align 8
-@gradc_table = global [2 x ptr] zeroinitializer
+@filled = dso_local global [2 x i64] zeroinitializer
+@address = dso_local global ptr @twice, align 8
+@gradc_table = dso_local global [2 x ptr] zeroinitializer
 
 define i64 @twice(i64 %k) {
   %v = mul i64 %k, 2
@@ -53,6 +55,22 @@ def test_code_data_and_addresses() -> None:
     assert stored == library.address("twice")
     table = (ctypes.c_uint64 * 2).from_address(library.address("gradc_table"))
     assert list(table) == [17, 19]
+
+
+def test_nothing_that_is_emitted_needs_a_linker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise AssertionError("left to LLVM")
+
+    monkeypatch.setattr(jit, "link", refuse)
+    assert link(jit.compile(str(pool.emit())), ("worker",)).address("worker")
+
+    @gradc.compile
+    def f(x: np.ndarray, y: np.ndarray) -> np.ndarray:  # calls BLAS, is shared out, prints
+        gradc.debug_print("{}", x[0, 0])
+        return np.sum(np.tanh(x @ y))
+
+    x = np.full((600, 600), 1e-3)
+    assert f.value_and_grad(x, x)[0] == pytest.approx(600**2 * np.tanh(6e-4), rel=1e-12)
 
 
 def test_copies_are_apart_and_go() -> None:
