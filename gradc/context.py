@@ -13,6 +13,7 @@ from gradc.ir.graph import Builder, Value
 from gradc.source import user_locs
 
 if TYPE_CHECKING:
+    from gradc.captured import Captured
     from gradc.cells import Cell
     from gradc.ir.forms import Form
     from gradc.tracer import Tracer
@@ -58,6 +59,8 @@ class Context:
         self.guessed: dict[int, None] = {}
         #: id of an integer -> what is known of it, where that has been asked for
         self.forms: dict[int, Form] = {}
+        #: the arrays that the function finds outside
+        self.outside: Captured | None = None
         self._inputs: dict[tuple[int, int], Value] = {}
 
     @property

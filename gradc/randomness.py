@@ -16,7 +16,7 @@ import numpy as np
 
 from gradc.errors import RandomError
 from gradc.ir.graph import Loc
-from gradc.surroundings import outside
+from gradc.surroundings import is_users, outside
 from gradc.tree import flatten
 
 _DRAWING = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, Random)
@@ -46,16 +46,11 @@ def _held(function: Any, arguments: Any) -> Iterator[Any]:
         if isinstance(one, _DRAWING):
             yield one
         elif isinstance(one, _CALLABLE) or hasattr(one, "__wrapped__"):
-            if _is_users(one):
+            if is_users(getattr(one, "__module__", None)):
                 todo += ((x, depth) for value in outside(one) for x in flatten(value)[0])
         elif depth == 0 and not isinstance(one, (type, ModuleType)) and hasattr(one, "__dict__"):
             for value in list(vars(one).values()):
                 todo += ((x, 1) for x in flatten(value)[0])
-
-
-def _is_users(function: Any) -> bool:
-    home = (getattr(function, "__module__", None) or "").partition(".")[0]
-    return home not in ("numpy", "scipy", "gradc")
 
 
 class Watch:

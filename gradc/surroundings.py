@@ -74,18 +74,29 @@ def outside(function: Any) -> Iterator[Any]:
         yield function.__func__
         yield from getattr(function.__self__, "__dict__", {}).values()
     elif isinstance(function, FunctionType):
-        for cell in function.__closure__ or ():
-            try:
-                yield cell.cell_contents
-            except ValueError:  # not assigned yet
-                continue
-        for name in _names(function.__code__):
-            if name in function.__globals__:
-                yield function.__globals__[name]
+        yield from (value for _, value in named(function))
     elif hasattr(function, "__wrapped__"):
         yield function.__wrapped__
     elif hasattr(function, "__dict__"):
         yield from vars(function).values()
+
+
+def named(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What a function refers to outside its arguments, by name."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    for name in _names(function.__code__):
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+
+
+def is_users(module: str | None) -> bool:
+    """Whether a module's name is none of ours, NumPy's, SciPy's or that of Python's builtins."""
+    return (module or "").partition(".")[0] not in ("numpy", "scipy", "gradc", "builtins")
 
 
 def _names(code: CodeType) -> list[str]:

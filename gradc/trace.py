@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import gradc.numpy_api  # noqa: F401  (registers the functions)
+from gradc.captured import Captured
 from gradc.cells import Cell
 from gradc.context import Context, StaticRequest, contexts, current
 from gradc.creation import unwrapped, wrappers
@@ -86,6 +87,7 @@ def trace(
         given = [_argument(context, leaf, path, k if askable else None) for k, (leaf, path) in
                  enumerate(zip(leaves, names, strict=True))]
     args, kwargs = unflatten(in_tree, given)
+    context.outside = Captured(function, (args, kwargs))
     watch = Watch(function, (args, kwargs))
     with wrappers(function), _active(context):
         result = (rewritten(function) if rewrite else function)(*args, **kwargs)

@@ -31,11 +31,12 @@ def _ops(*names: str) -> frozenset[int]:
 _CONSTANTS = _ops("LOAD_CONST", "LOAD_SMALL_INT")
 _GROUPS = _ops("BUILD_SLICE", "BUILD_TUPLE")
 _SILENT = _ops("CACHE", "EXTENDED_ARG")
-_STORES = _ops("STORE_SUBSCR", "STORE_SLICE")
+_STORES = _ops("STORE_SUBSCR", "STORE_SLICE", "STORE_ATTR")
 #: what reads an element -> how many values on the stack say which
 _READS = {op: 1 for op in _ops("BINARY_SUBSCR")} | {op: 2 for op in _ops("BINARY_SLICE")}
 #: what branches, loops, or asks for a truth
 _ASKS = frozenset((*dis.hasjrel, *dis.hasjabs)) | _ops("UNARY_NOT", "CONTAINS_OP", "IS_OP")
+_CALLS = _ops("CALL", "CALL_KW")
 _OPERATOR = dis.opmap["BINARY_OP"]
 #: the operators from this on work in place
 _IN_PLACE = 13
@@ -55,6 +56,7 @@ RESUMED = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERAT
 GENERATOR = "it is a generator or a coroutine, which runs as plain Python"
 REWRITTEN = "it has been rewritten"
 STRAIGHT = "nothing in it branches or loops"
+OWN = f"{STRAIGHT}, and it writes into arrays of its own"
 
 _lock = threading.RLock()
 #: by the id of a code: the code, and its function rewritten, or why it stays as it is
@@ -89,14 +91,17 @@ def rewritten(function: Any) -> Any:
         home = (function.__module__ or "").partition(".")[0]
         if home not in _LIBRARIES and home not in sys.stdlib_module_names:
             _asked.add(home)
-    return call(function)
+    return call(function, given=True)
 
 
-def call(function: Any) -> Any:
-    """What to call in place of a function: the function itself, unless it is the user's."""
+def call(function: Any, *, given: bool = False) -> Any:
+    """What to call in place of a function: the function itself, unless it is the user's.
+
+    ``given``: to gradc, so that its arguments are no arrays from outside.
+    """
     kind = type(function)
     if kind is FunctionType:
-        return _converted(function)
+        return _converted(function, given)
     if kind is BuiltinFunctionType or kind is type:
         name = function.__name__
         if name in CHOOSING and getattr(builtins, name) is function:
@@ -106,18 +111,18 @@ def call(function: Any) -> Any:
         return function
     if kind is MethodType:
         inner = function.__func__
-        new = call(inner)
+        new = call(inner, given=given)
         return function if new is inner else MethodType(new, function.__self__)
     if kind is functools.partial:
-        new = call(function.func)
+        new = call(function.func, given=given)
         if new is function.func:
             return function
         return functools.partial(new, *function.args, **function.keywords)
     if kind is staticmethod:
-        return call(function.__func__)
+        return call(function.__func__, given=given)
     method = None if isinstance(function, type) else _method(kind)
     if type(method) is FunctionType:
-        new = _converted(method)
+        new = _converted(method, given)
         return function if new is method else MethodType(new, function)
     return function
 
@@ -128,24 +133,27 @@ def _method(kind: type) -> Any:
                 None)
 
 
-def _converted(function: FunctionType) -> Any:
-    found = family(function)
+def _converted(function: FunctionType, given: bool) -> Any:
+    found = family(function, given=given)
     return function if isinstance(found, str) else found.function(function)
 
 
-def family(function: FunctionType) -> Family | str:
-    """A function of the user's rewritten, or why it is not, as a clause."""
+def family(function: FunctionType, *, given: bool = True) -> Family | str:
+    """A function of the user's rewritten, or why it is not, as a clause.
+
+    ``given``: as of :func:`call`; what was left as it was for that may not be so for others.
+    """
     code = function.__code__
     known = _families.get(id(code))
-    if known is not None and known[0]() is code:
+    if known is not None and known[0]() is code and (given or known[1] != OWN):
         return known[1]
     if _is_foreign(code.co_filename, function.__module__ or ""):
         return "it is a library's"
     with _lock:
         known = _families.get(id(code))
-        if known is None or known[0]() is not code:
+        if known is None or known[0]() is not code or not given and known[1] == OWN:
             key = id(code)
-            known = (weakref.ref(code, functools.partial(_forget, key)), _made(function))
+            known = (weakref.ref(code, functools.partial(_forget, key)), _made(function, given))
             _families[key] = known
             if not isinstance(known[1], str):
                 note(known[1].rewritten)
@@ -181,7 +189,7 @@ def reason(code: CodeType) -> str:
     if known is None or known[0]() is not code:
         return "nothing that gradc rewrote called it"
     found = known[1]
-    return found if isinstance(found, str) and found not in (REWRITTEN, STRAIGHT) else ""
+    return found if isinstance(found, str) and found not in (REWRITTEN, STRAIGHT, OWN) else ""
 
 
 def explained(function: Any) -> tuple[str, str]:
@@ -198,9 +206,10 @@ def explained(function: Any) -> tuple[str, str]:
     return "", reason
 
 
-def _made(function: FunctionType) -> Family | str:
-    if not _needs(function):
-        return STRAIGHT
+def _made(function: FunctionType, given: bool) -> Family | str:
+    why = _straight(function, given)
+    if why:
+        return why
     from gradc.syntax.source import Unavailable, definition
     from gradc.syntax.unit import Family
 
@@ -210,36 +219,40 @@ def _made(function: FunctionType) -> Family | str:
         return str(reason)
 
 
-def _needs(function: FunctionType) -> bool:
-    """Whether code branches, loops, indexes, or calls what may be a function of the user's."""
+def _straight(function: FunctionType, given: bool) -> str:
+    """Why code stays as it is: unless it branches, loops, indexes, calls what may be a function of
+    the user's, or writes into an array that may be from outside.
+    """
     arrays = False
     for cell in function.__closure__ or ():
         try:
             held = cell.cell_contents
         except ValueError:
-            return True
+            return ""
         if not _is_plain(held):
-            return True
+            return ""
         arrays |= isinstance(held, np.ndarray)
     codes = _codes(function.__code__)
     for code in codes:
         raw = code.co_code
         if any(op in _ASKS for op in raw[::2]) or _indexes(raw):
-            return True
+            return ""
         if CHOOSING.intersection(code.co_names) and any(
             one.opname == "LOAD_GLOBAL" and one.argval in CHOOSING
             for one in dis.get_instructions(code)
         ):
-            return True
+            return ""
         if any(name not in _KNOWN and name not in function.__globals__ and
                not hasattr(builtins, name) for name in code.co_names):
-            return True
+            return ""
         for name in code.co_names:
             held = function.__globals__.get(name)
             if held is not None and not _is_plain(held):
-                return True
+                return ""
             arrays |= isinstance(held, np.ndarray)
-    return arrays and any(_writes(code.co_code) for code in codes)
+    if not any(map(_writes, codes)):
+        return STRAIGHT
+    return OWN if given and not arrays else ""
 
 
 def _indexes(raw: bytes) -> bool:
@@ -259,10 +272,21 @@ def _indexes(raw: bytes) -> bool:
     return False
 
 
-def _writes(raw: bytes) -> bool:
+def _writes(code: CodeType) -> bool:
     """Whether code writes into an array: an element of it, or by an operator such as ``+=``."""
+    from gradc.syntax.written import INTO_FIRST, OUT, WRITING
+
+    if not (WRITING | INTO_FIRST).isdisjoint(code.co_names) or any(
+        isinstance(const, tuple) and OUT in const for const in code.co_consts
+    ):
+        return True
+    ufuncs = [one for name in code.co_names if isinstance(one := vars(np).get(name), np.ufunc)]
+    most = min((one.nin for one in ufuncs), default=256)
+    raw = code.co_code
     pairs = zip(raw[::2], raw[1::2], strict=True)
-    return any(op in _STORES or op == _OPERATOR and arg >= _IN_PLACE for op, arg in pairs)
+    return any(
+        op in _STORES or op == _OPERATOR and arg >= _IN_PLACE or op in _CALLS and arg > most
+        for op, arg in pairs)
 
 
 def _is_plain(held: Any) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gradc.syntax.analysis import walk
 from gradc.syntax.convert import CHOOSING
+from gradc.syntax.written import SETTING, WRITING, written_into
 
 #: the variable of rewritten code that holds the runtime
 RUNTIME = "gradc__"
@@ -223,10 +224,22 @@ class Expressions:
             case _:
                 wrapped = self._may_be_users(node.func)
         new: ast.Call = self.inside(node)
-        if not wrapped:
+        function = new.func
+        if isinstance(function, ast.Attribute) and function.attr in WRITING:
+            of = hook("written", function.value, at=function.value)
+            function = ast.copy_location(ast.Attribute(of, function.attr, function.ctx), function)
+        if wrapped:
+            function = hook("call", function, at=node.func)
+        into = written_into(node)
+        if function is new.func and not into:
             return new
-        function = hook("call", new.func, at=node.func)
-        return ast.copy_location(ast.Call(function, new.args, new.keywords), node)
+        args = [hook("written", one, at=one) if old in into else one
+                for one, old in zip(new.args, node.args, strict=True)]
+        keywords = [
+            ast.keyword(one.arg, hook("written", one.value, at=one.value))
+            if old.value in into else one
+            for one, old in zip(new.keywords, node.keywords, strict=True)]
+        return ast.copy_location(ast.Call(function, args, keywords), node)
 
     def _Subscript(self, node: ast.Subscript) -> ast.expr:
         new: ast.Subscript = self.inside(node)
@@ -234,12 +247,18 @@ class Expressions:
         if isinstance(node.ctx, ast.Del) or known and isinstance(node.ctx, ast.Load):
             return new
         args: list[ast.expr] = [new.value]
-        if isinstance(node.ctx, ast.Store) and isinstance(node.value, ast.Name) and (
-            self._is_outside(node.value.id)
-        ):
+        stored = isinstance(node.ctx, ast.Store)
+        if stored and isinstance(node.value, ast.Name) and self._is_outside(node.value.id):
             args.append(ast.Constant(node.value.id))
-        table = hook("table", *args, at=node.value)
+        table = hook("target" if stored else "table", *args, at=node.value)
         return ast.copy_location(ast.Subscript(table, new.slice, new.ctx), node)
+
+    def _Attribute(self, node: ast.Attribute) -> ast.expr:
+        new: ast.Attribute = self.inside(node)
+        if not isinstance(node.ctx, ast.Store) or node.attr not in SETTING:
+            return new
+        value = hook("written", new.value, at=node.value)
+        return ast.copy_location(ast.Attribute(value, node.attr, new.ctx), node)
 
     def iterable(self, node: ast.expr) -> ast.expr:
         """What a ``for`` goes over, rewritten: of range, enumerate, zip and reversed too."""

@@ -26,7 +26,14 @@ import ast
 from typing import TYPE_CHECKING, Any
 
 from gradc.syntax.analysis import blocks, escapes
-from gradc.syntax.expressions import RUNTIME, Expressions, hook, is_static, located
+from gradc.syntax.expressions import (
+    RUNTIME,
+    Expressions,
+    hook,
+    is_harmless,
+    is_static,
+    located,
+)
 from gradc.syntax.places import Form, Place, Site
 
 if TYPE_CHECKING:
@@ -157,6 +164,16 @@ class Rewriter:
         new: ast.AnnAssign = self.expression.inside(node)
         own = isinstance(node.target, ast.Name) and new.value is not None
         return [self._owning(new, {node.target.id})] if own else [new]  # type: ignore[union-attr]
+
+    def _AugAssign(self, node: ast.AugAssign, place: Place) -> list[ast.stmt]:
+        new: ast.AugAssign = self.expression.inside(node)
+        if isinstance(node.target, ast.Subscript) or not is_harmless(node.target):
+            return [new]
+        read: Any = type(node.target)(**{**dict(ast.iter_fields(node.target)), "ctx": ast.Load()})
+        ast.copy_location(read, node.target)
+        instead = f"{ast.unparse(read)} = {ast.unparse(ast.BinOp(read, node.op, node.value))}"
+        check = hook("written", read, ast.Constant(instead), at=node)
+        return [located(ast.Expr(check), node), new]
 
     def _owning(self, node: Any, names: set[str]) -> ast.stmt:
         """An assignment whose value becomes the trace's if it is a new array to be written into."""

@@ -65,7 +65,9 @@ class Expressions:
         return sequences.INSTEAD.get(function) or call(function)
 
     table = staticmethod(values.table)
+    target = staticmethod(values.target)
     owned = staticmethod(values.owned)
+    written = staticmethod(values.written)
     read = staticmethod(values.read)
 
     @staticmethod

@@ -84,26 +84,34 @@ def as_traced(array: Any) -> Any:
     return constant(array)
 
 
-def table(array: Any, outside: str = "") -> Any:
-    """What to index in place of a value: a plain array may be indexed with traced values too.
-
-    outside: the variable of a function or module around, which is written into.
-    """
+def table(array: Any) -> Any:
+    """What to index in place of a value: a plain array may be indexed with traced values too."""
     if type(array) is np.ndarray and contexts():
-        return _Table(array, outside)
+        return _Table(array)
     return _Items(array) if type(array) in (list, tuple, dict) and contexts() else array
+
+
+def target(array: Any, outside: str = "") -> Any:
+    """The same where an element is written.
+
+    outside: the variable of a function or module around that holds the array.
+    """
+    if outside and isinstance(array, np.ndarray) and contexts():
+        raise _refused(array, outside)
+    made = table(written(array))
+    if type(made) is _Items:
+        made.stored = True
+    return made
 
 
 class _Table:
     """A plain array: in NumPy where all is known, read at traced places as one of the trace."""
 
-    def __init__(self, array: Any, outside: str) -> None:
+    def __init__(self, array: Any) -> None:
         self.array = array
-        self.outside = outside
 
     def __getitem__(self, key: Any) -> Any:
-        array = self.array.copy() if self.outside else self.array  # for what works in place
-        return as_traced(array)[key] if _is_traced_key(key) else array[key]
+        return as_traced(self.array)[key] if _is_traced_key(key) else self.array[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if _is_traced_key(key) or holds_traced([value]):
@@ -112,25 +120,49 @@ class _Table:
                 types=[f"{self.array.dtype}{list(self.array.shape)}"],
                 remedy="copy it first (w = w.copy()) and return the copy",
             )
-        if self.outside:
-            raise ReadOnlyError(
-                f"a write into `{self.outside}`, an array from outside, which would happen while "
-                "tracing and not when the compiled code runs",
-                types=[f"{self.array.dtype}{list(self.array.shape)}"],
-                remedy=f"copy it first (w = {self.outside}.copy()) and return the copy",
-            )
         self.array[key] = value
 
 
+def written(value: Any, instead: str = "") -> Any:
+    """What is written into in place. Raises ReadOnlyError for an array from outside.
+
+    instead: what makes a new array.
+    """
+    stack = contexts()
+    if isinstance(value, tuple) and stack:  # out=(a, b)
+        return tuple(map(written, value))
+    array = value.base if isinstance(value, np.flatiter) else value
+    if isinstance(array, np.ndarray) and stack and stack[0].outside is not None:
+        name = stack[0].outside.name_of(array)
+        if name is not None:
+            raise _refused(array, name, instead)
+    return value
+
+
+def _refused(array: Any, name: str, instead: str = "") -> ReadOnlyError:
+    """The error of a write into an array from outside."""
+    return ReadOnlyError(
+        f"a write into {f'`{name}`, ' if name else ''}a plain NumPy array from outside, which "
+        "would happen while tracing and not when the compiled code runs",
+        types=[f"{array.dtype}{list(array.shape)}"],
+        remedy=f"{instead}, a new array" if instead else
+        f"copy it first (w = np.array({name or 'w'})) and return the copy",
+    )
+
+
 class _Items:
-    """A list, tuple or dict: Python's own, in which no traced value can say where."""
+    """A list, tuple or dict: Python's own, in which no traced value can say where.
+
+    ``stored``: an element is read to be changed in place, as ``+=`` does.
+    """
 
     def __init__(self, items: Any) -> None:
         self.items = items
+        self.stored = False
 
     def __getitem__(self, key: Any) -> Any:
         self._check(key)
-        return self.items[key]
+        return written(self.items[key]) if self.stored else self.items[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._check(key)

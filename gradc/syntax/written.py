@@ -9,11 +9,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
+import numpy as np
+
 from gradc.syntax.analysis import walk
 
 #: methods of an array that write into it, and NumPy's functions that write into the first argument
-_WRITING = frozenset(("fill", "put", "sort", "partition", "itemset", "resize"))
-_INTO_FIRST = frozenset(("at", "copyto", "put", "place", "putmask", "fill_diagonal"))
+WRITING = frozenset(
+    ("fill", "put", "sort", "partition", "itemset", "resize", "setfield", "byteswap"))
+INTO_FIRST = frozenset(("at", "copyto", "put", "place", "putmask", "fill_diagonal"))
+#: the names of these arguments, and of those that others write into
+_NAMED = frozenset(("dst", "a", "arr"))
+OUT = "out"
+#: attributes of an array that are set
+SETTING = frozenset(("shape", "strides", "dtype", "flat", "real", "imag"))
 
 
 def names_written(node: ast.AST, may_be_users: Callable[[ast.expr], bool]) -> frozenset[str]:
@@ -54,14 +62,23 @@ def _written_by(call: ast.Call, may_be_users: Callable[[ast.expr], bool]) -> set
     function, given = call.func, [*call.args, *(one.value for one in call.keywords)]
     if may_be_users(function):
         found |= {name for one in given for name in _roots(one)}
-    if isinstance(function, ast.Attribute):
-        if function.attr in _WRITING:
-            found |= _roots(function.value)
-        if function.attr in _INTO_FIRST and call.args:
-            found |= _roots(call.args[0])
-    for one in call.keywords:
-        if one.arg == "out":
-            found |= _roots(one.value)
+    if isinstance(function, ast.Attribute) and function.attr in WRITING:
+        found |= _roots(function.value)
+    return found.union(*map(_roots, written_into(call)))
+
+
+def written_into(call: ast.Call) -> list[ast.expr]:
+    """The arguments that a call writes into, as far as its name tells."""
+    function = call.func
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    found = [one.value for one in call.keywords if one.arg == OUT]
+    if any(isinstance(one, ast.Starred) for one in call.args):
+        return found
+    if name in INTO_FIRST:
+        found += call.args[:1] or [one.value for one in call.keywords if one.arg in _NAMED]
+    ufunc = vars(np).get(name)
+    if isinstance(ufunc, np.ufunc):
+        found += call.args[ufunc.nin :]
     return found
 
 
