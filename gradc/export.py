@@ -267,8 +267,10 @@ def _routine(
     labels = [typed.names[k] for k in typed.lowered.inputs]
     results = typed.results(compiled)
     inputs, outputs = c_names(labels, results)
+    # Of numbers as they are given to the export: without brackets, and the mark of weak types.
     given = ", ".join(
-        f"{label}: {type_}" for label, type_ in zip(labels, program.inputs, strict=True)
+        f"{label}: {str(type_).removesuffix('[]~')}"
+        for label, type_ in zip(labels, program.inputs, strict=True)
     )
     summary = f"{compiled.function.label}({given})"
     return call_of(

@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +67,18 @@ def test_a_program(how: str, tmp_path: Path) -> None:
     assert second.startswith("1 an index is out of bounds, at programs.py:")
     assert nulls == ["1"] * 3
     assert texts == "no error; an unknown status; an unknown status"
+
+
+def test_the_header_has_types_as_they_are_given(tmp_path: Path) -> None:
+    def scaled(x: Any, scale: Any, shift: Any) -> Any:
+        return np.sum(x * scale + shift)
+
+    made = gradc.compile(scaled).export(
+        tmp_path / "model", "f32[3]", "f64", "f32[]", formats=("h", "o")
+    )
+    text = made.files["h"].read_text()
+    assert "scaled(x: f32[3], scale: f64, shift: f32[])" in text
+    assert "~" not in text
 
 
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
