@@ -111,12 +111,22 @@ class Gradient:
         return scalar(self.of.label, inner, result[0]), result[1]
 
 
-def scalar(label: str, inner: Lowered, result: Any) -> int:
-    """The position of a result that must be one floating scalar."""
+def scalar(
+    label: str,
+    inner: Lowered,
+    result: Any,
+    *,
+    alone: str = "return the scalar alone; with has_aux=True return (value, aux)",
+    reduced: str = "reduce it (np.sum, np.mean), or use gradc.vjp or gradc.jvp",
+) -> int:
+    """The position of a result that must be one floating scalar.
+
+    ``alone`` and ``reduced`` are the remedies for several results, and for one that is none.
+    """
     if not isinstance(result, int):
         raise NotScalarError(
             f"the gradient of {label} needs one scalar result, not {flatten(result)[1]}",
-            remedy="return the scalar alone; with has_aux=True return (value, aux)",
+            remedy=alone,
         )
     node = inner.graph.nodes[inner.graph.outputs[result]]
     where = node.locs[-1] if node.locs else None
@@ -124,7 +134,7 @@ def scalar(label: str, inner: Lowered, result: Any) -> int:
         raise NotScalarError(
             f"the gradient of {label} needs a scalar result, not one of shape {node.type.shape}",
             where=where, types=[node.type],
-            remedy="reduce it (np.sum, np.mean), or use gradc.vjp or gradc.jvp",
+            remedy=reduced,
         )
     if not node.type.differentiable:
         raise NotDifferentiableError(

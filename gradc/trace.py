@@ -74,18 +74,20 @@ def trace(
     name: str,
     rewrite: bool = True,
     askable: bool = True,
+    owned: bool = False,
 ) -> Traced:
     """Run ``function`` once on Tracers and return the graph of what it did.
 
     ``in_tree`` is the structure of ``(args, kwargs)``, ``leaves`` its leaves, ``names`` their
     names; with ``rewrite``, loops and branches on traced values are compiled
     (:mod:`gradc.syntax`). Raises NeedsStatic if integers are ``askable``, which else stay traced,
-    and what :mod:`gradc.errors` has.
+    and what :mod:`gradc.errors` has. Arguments that the function writes into are refused, unless
+    they are ``owned``: then nobody else would have seen it.
     """
     context = Context(name)
     with context.builder.marked(PRIMAL, _definition(function)):
-        given = [_argument(context, leaf, path, k if askable else None) for k, (leaf, path) in
-                 enumerate(zip(leaves, names, strict=True))]
+        given = [_argument(context, leaf, path, k if askable else None, owned)
+                 for k, (leaf, path) in enumerate(zip(leaves, names, strict=True))]
     args, kwargs = unflatten(in_tree, given)
     context.outside = Captured(function, (args, kwargs))
     watch = Watch(function, (args, kwargs))
@@ -93,7 +95,8 @@ def trace(
         result = (rewritten(function) if rewrite else function)(*args, **kwargs)
         where = next(iter(_definition(function)), None)
         watch.check(where)
-        _check_containers((args, kwargs), unflatten(in_tree, given), in_tree, names, where)
+        if not owned:
+            _check_containers((args, kwargs), unflatten(in_tree, given), in_tree, names, where)
         out_leaves, out_tree = flatten(result)
         places = paths(out_tree, "result")
         values = [_output(leaf, place) for leaf, place in zip(out_leaves, places, strict=True)]
@@ -150,7 +153,7 @@ def _raise_remembered(context: Context) -> None:
 
 
 def _argument(
-    context: Context, leaf: TensorType | Static, name: str, position: int | None
+    context: Context, leaf: TensorType | Static, name: str, position: int | None, owned: bool
 ) -> Any:
     """An argument, which may turn static if it is a number and has a position."""
     if isinstance(leaf, Static):
@@ -160,7 +163,7 @@ def _argument(
         context.leaf_of[value.id] = position
     guard = f"the argument {name}, which the caller would not see"
     rescue = f"copy it first ({name} = {name}.copy()) and return the copy"
-    cell = Cell(context, value, guard=guard, rescue=rescue)
+    cell = Cell(context, value, guard="" if owned else guard, rescue=rescue)
     return Tracer(cell, leaf.shape, leaf.dtype, weak=leaf.weak, is_scalar=not leaf.shape)
 
 

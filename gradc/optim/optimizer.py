@@ -28,6 +28,7 @@ class Optimizer:
         numbers.
     update: from ``(grads, state, params)`` to ``(new params, new state)``, of the same structures,
         shapes and dtypes; plain NumPy, traced once. ``grads`` has the structure of the parameters.
+        What a training gives it may be written into, which costs nothing.
     """
 
     name: str

@@ -122,6 +122,13 @@ class Step:
         return optimize(self.adjoint)
 
 
+#: what a loss is to return instead
+_REMEDIES = {
+    "alone": "return the loss alone; fit(metrics={...}) measures what else is of interest",
+    "reduced": "reduce it over the batch: np.mean of it",
+}
+
+
 def make_step(spec: LoopSpec, types: StepTypes, size: int, update: Graph | None = None) -> Step:
     """Trace the loss for a batch of ``size`` samples, differentiate it, and trace the update.
 
@@ -139,7 +146,7 @@ def make_step(spec: LoopSpec, types: StepTypes, size: int, update: Graph | None 
     keywords = flatten({keys.NAME: 0} if spec.keyed else {})[1]
     traced = _trace(spec.loss, arguments, given, labels, label, keywords)
     lowered = Lowered(traced.graph, traced.out_tree, tuple(range(len(given))))
-    scalar(label, lowered, lowered.result)
+    scalar(label, lowered, lowered.result, **_REMEDIES)
 
     builder = Builder(traced.graph.name)
     carried_names = (*names.params, *names.state)
@@ -170,10 +177,13 @@ def _trace(
     names: Sequence[str],
     label: str,
     keywords: TreeDef | None = None,
+    owned: bool = False,
 ) -> Traced:
     tree = TreeDef(tuple, (), (arguments, keywords or flatten({})[1]))
     # What it is given is another in every step: nothing of it can be known while tracing.
-    traced = trace(function, tree, types, names, name=identifier(label), askable=False)
+    traced = trace(
+        function, tree, types, names, name=identifier(label), askable=False, owned=owned
+    )
     if traced.captures:
         raise ArgumentError(f"{label} uses traced values of a function around it")
     return traced
@@ -185,7 +195,7 @@ def _trace_update(optimizer: Optimizer, types: StepTypes, names: Names) -> Graph
     given = [*types.param_types, *types.state_types, *types.param_types]
     called = [*(f"d {name}" for name in names.params), *names.state, *names.params]
     label = f"the update of {optimizer.name}"
-    traced = _trace(optimizer.update, arguments, given, called, label)
+    traced = _trace(optimizer.update, arguments, given, called, label, owned=True)
     result = unflatten(traced.out_tree, range(traced.out_tree.num_leaves))
     expected = TreeDef(tuple, (), (types.params, types.state))
     if flatten(result)[1] != expected:
