@@ -46,9 +46,11 @@ def is_librarys(frame: FrameType) -> bool:
 def user_frame() -> FrameType | None:
     """The user's innermost frame; None when there is none."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and is_librarys(frame):
+    while frame is not None:  # every node asks, through a dozen frames
+        if not _known.get(frame.f_code.co_filename) and not is_librarys(frame):
+            return frame
         frame = frame.f_back
-    return frame
+    return None
 
 
 def user_loc() -> Loc | None:

@@ -43,8 +43,11 @@ _IN_PLACE = 13
 _FOLDERS = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-#: builtins that ask their arguments for a truth
-CHOOSING = frozenset(("all", "any", "bool", "filter", "max", "min", "sorted"))
+#: builtins that ask their arguments for a truth, or for what they are
+CHOOSING = frozenset((
+    "all", "any", "bool", "filter", "getattr", "hasattr", "isinstance", "max", "min", "sorted",
+    "type",
+))  # fmt: skip
 #: what arrays, and the modules of NumPy, have: a method of such a name is none of the user's
 _KNOWN = frozenset(
     name for holder in (np.ndarray, np, np.linalg, list, dict, str, tuple)
@@ -105,9 +108,9 @@ def call(function: Any, *, given: bool = False) -> Any:
     if kind is BuiltinFunctionType or kind is type:
         name = function.__name__
         if name in CHOOSING and getattr(builtins, name) is function:
-            from gradc.syntax.choosing import INSTEAD
+            from gradc.syntax import choosing, kinds
 
-            return INSTEAD[name]
+            return choosing.INSTEAD.get(name) or kinds.INSTEAD[name]
         return function
     if kind is MethodType:
         inner = function.__func__

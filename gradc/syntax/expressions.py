@@ -82,12 +82,20 @@ def is_static(test: ast.expr) -> bool:
         case ast.BoolOp():
             return all(is_static(value) for value in test.values)
         case ast.Compare(ops=[ast.Is() | ast.IsNot()]):
-            return True
+            return not _is_of_a_truth(test)
         case ast.Compare(ops=[_], comparators=[ast.Constant(value=str())]):
             return True
         case ast.Call(func=ast.Name(id=name)):
             return name in _KNOWN
     return False
+
+
+def _is_of_a_truth(node: ast.Compare) -> bool:
+    """Whether a comparison is one such as ``x is True``."""
+    return any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and any(
+        isinstance(one, ast.Constant) and isinstance(one.value, bool)
+        for one in (node.left, *node.comparators)
+    )
 
 
 class Expressions:
@@ -105,6 +113,8 @@ class Expressions:
         self._may_be_users = may_be_users
         self._is_outside = is_outside
         self._first = first
+        #: whether the program catches that an attribute is missing
+        self.in_try = False
 
     def __call__(self, node: ast.expr) -> ast.expr:
         """The expression rewritten; where its value is used."""
@@ -184,7 +194,8 @@ class Expressions:
 
     def _Compare(self, node: ast.Compare) -> ast.expr:
         contained = any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops)
-        alone = len(node.ops) == 1 and not (contained and not is_static(node))
+        alone = len(node.ops) == 1 and not (contained and not is_static(node)) and not (
+            _is_of_a_truth(node))
         later = node.comparators[1:]
         if alone or any(map(self._stays, later)):
             return self.inside(node)  # type: ignore[no-any-return]
@@ -240,6 +251,13 @@ class Expressions:
             if old.value in into else one
             for one, old in zip(new.keywords, node.keywords, strict=True)]
         return ast.copy_location(ast.Call(function, args, keywords), node)
+
+    def _Attribute(self, node: ast.Attribute) -> ast.expr:
+        new: ast.Attribute = self.inside(node)
+        if not self.in_try or not isinstance(node.ctx, ast.Load) or node.attr.startswith("__"):
+            return new
+        holder = hook("having", new.value, ast.Constant(node.attr), at=node.value)
+        return ast.copy_location(ast.Attribute(holder, node.attr, node.ctx), node)
 
     def _Subscript(self, node: ast.Subscript) -> ast.expr:
         new: ast.Subscript = self.inside(node)

@@ -45,6 +45,10 @@ TEST = "gradc__test"
 ITEM = "gradc__item"
 
 
+#: exceptions that say, or may say, that an attribute is missing
+_CATCH_ATTRIBUTES = frozenset(("AttributeError", "Exception", "BaseException"))
+
+
 class Rewriter:
     """Rewrites the statements of one form."""
 
@@ -234,9 +238,12 @@ class Rewriter:
         return [self._guarded(node, place)]
 
     def _guarded(self, node: Any, place: Place) -> ast.stmt:
-        body, orelse, final = (
-            self._inner(block, place, wall=node)
-            for block in (node.body, node.orelse, node.finalbody)
+        before = self.expression.in_try
+        self.expression.in_try = before or not _CATCH_ATTRIBUTES.isdisjoint(caught(node))
+        body = self._inner(node.body, place, wall=node)
+        self.expression.in_try = before
+        orelse, final = (
+            self._inner(block, place, wall=node) for block in (node.orelse, node.finalbody)
         )
         handlers = [
             ast.copy_location(
@@ -291,6 +298,17 @@ def _handed_on(value: ast.expr | None) -> set[str]:
         case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Dict(values=parts):
             return {name for part in parts for name in _handed_on(part)}
     return set()
+
+
+def caught(node: Any) -> set[str]:
+    """The names of the exceptions that a ``try`` catches."""
+    found: set[str] = set()
+    for handler in node.handlers:
+        kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+        for kind in kinds:
+            found.add("BaseException" if kind is None else getattr(
+                kind, "attr", getattr(kind, "id", "")))
+    return found
 
 
 def has_raise(block: list[ast.stmt]) -> bool:

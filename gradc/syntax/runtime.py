@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gradc.context import contexts
 from gradc.errors import GradcError, LoopError
 from gradc.ir.graph import Loc
-from gradc.syntax import sequences, values
+from gradc.syntax import kinds, sequences, values
 from gradc.syntax.analysis import loads
 from gradc.syntax.convert import call
 from gradc.syntax.effects import Watched
@@ -34,7 +34,8 @@ DEEPEST = 50
 
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
-    ">=": operator.ge, "is": operator.is_, "is not": operator.is_not,
+    ">=": operator.ge, "is": values.same,
+    "is not": lambda a, b: Expressions.negate(values.same(a, b)),
     "in": values.contained, "not in": lambda a, b: Expressions.negate(values.contained(a, b)),
 }
 
@@ -69,6 +70,7 @@ class Expressions:
     owned = staticmethod(values.owned)
     written = staticmethod(values.written)
     read = staticmethod(values.read)
+    having = staticmethod(kinds.having)
 
     @staticmethod
     def truth(value: Any) -> Any:

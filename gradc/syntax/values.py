@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradc.context import contexts
-from gradc.conversions import ask_static, describe, guess
+from gradc.conversions import ask_static, class_of, describe, guess
 from gradc.creation_handlers import own
 from gradc.errors import ReadOnlyError, TracerBoolError, TracerIndexError
 from gradc.tracer import Tracer, constant
@@ -265,6 +265,14 @@ def known(value: Any, what: str) -> Any:
             remedy=_INSTEAD[what],
         )
     return value
+
+
+def same(left: Any, right: Any) -> Any:
+    """``left is right``, where one may be a traced truth and the other True or False."""
+    for one, other in ((left, right), (right, left)):
+        if is_traced(one) and isinstance(other, bool) and class_of(one, True) is bool:
+            return one if other else negated(one)
+    return left is right
 
 
 def contained(value: Any, container: Any) -> Any:
