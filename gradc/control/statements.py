@@ -84,18 +84,19 @@ def repeated(
     names: Sequence[str],
     *,
     max_trips: int | None = None,
+    forced: bool = False,
 ) -> State:
     """``while test(state): state = body(state)``; the state after it.
 
-    max_trips: as of :func:`gradc.while_loop`. Raises CarryError for a variable that changes its
-    type, shape or structure.
+    max_trips: as of :func:`gradc.while_loop`. First iterations that compute nothing are done in
+    Python. What follows becomes a loop of the graph if its body permits, or it is ``forced``.
+    Raises CarryError for a variable that changes its type, shape or structure.
     """
     limit = UNKNOWN if max_trips is None else int(max_trips)
-    if current() is None or _is_python(lambda: (test(state), body(state)), state):
-        state, count, ended = _repeated_in_python(test, body, state, limit)
-        if ended:
-            return state
-        limit = limit - count if limit >= 0 else limit  # what is left depends on traced values
+    state, count, ended = _repeated_in_python(test, body, state, limit, computing=False)
+    if ended:
+        return state
+    limit = limit - count if limit >= 0 else limit
 
     def loop(variables: Variables) -> State:
         def condition(_i: Tracer, carries: list[Tracer]) -> Any:
@@ -105,9 +106,9 @@ def repeated(
         return _traced(variables, lambda _, values: body(values), names, many)
 
     def unrolled(error: Exception) -> State:
-        if not _is_known(test, state):
+        if forced or not _is_known(test, state):
             raise error
-        after, _, ended = _repeated_in_python(test, body, state, limit)
+        after, _, ended = _repeated_in_python(test, body, state, limit, computing=True)
         if not ended:
             raise error
         return after
@@ -116,14 +117,22 @@ def repeated(
 
 
 def _repeated_in_python(
-    test: Callable[[State], Any], body: Callable[[State], State], state: State, limit: int
+    test: Callable[[State], Any], body: Callable[[State], State], state: State, limit: int,
+    *, computing: bool,
 ) -> tuple[State, int, bool]:
     """The state after so many iterations, and whether there are no more.
 
-    There may be more where the test begins to depend on traced values.
+    There may be more where the test begins to depend on traced values, or an iteration to compute
+    anything, unless it may be ``computing``.
     """
     count = 0
+
+    def iteration() -> tuple[Any, State]:
+        return test(state), body(state)
+
     while True:
+        if not computing and current() is not None and not _is_python(iteration, state):
+            return state, count, False
         holds = test(state)
         if is_traced(holds) or not holds:
             return state, count, not is_traced(holds)

@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import ast
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import CellType
 from typing import TYPE_CHECKING, Any
 
-from gradc.context import contexts, current
+from gradc.context import contexts
 from gradc.conversions import guess
-from gradc.errors import GradcError, LoopError, UnrolledLoopWarning
 from gradc.syntax import sequences, values
 from gradc.syntax.analysis import escapes
 from gradc.syntax.expressions import is_harmless
-from gradc.syntax.frame import OUTCOME, Branches, Outcomes, parts
+from gradc.syntax.frame import OUTCOME, Outcomes, parts
 from gradc.syntax.places import Form
 from gradc.syntax.runtime import BREAK, CONTINUE, NEXT, Expressions, Outcome, is_empty
 from gradc.syntax.sequences import Indexed
+from gradc.syntax.unrolled import UNROLL, Made, Unrolled
 from gradc.syntax.values import is_traced
 
 if TYPE_CHECKING:
     from gradc.syntax.places import Site
     from gradc.syntax.unit import Unit
 
-#: a loop over a known range, or over an array, of so many elements is unrolled
-UNROLL = 16
-#: the same for a loop around another one, as what is unrolled multiplies
-UNROLL_AROUND = 4
-#: as many operations as unrolled loops may make of a function
-MOST = 500_000
-#: operations of a loop from which on a warning says why it could not stay one
-LARGE = 3000
-
-#: builtins that do something each time they are called, so that a loop that calls them is unrolled
-_ACTING = frozenset(("print", "next", "input", "open", "exec", "eval", "setattr", "delattr"))
-
-
 class Unsuitable(Exception):
     """A loop over what is known would turn into traced values what Python would know."""
 
 
-class Frame(Branches):
+class Frame(Unrolled):
     """What rewritten statements call: the runtime of one call of a function."""
 
     def __init__(self, unit: Unit, cells: dict[str, CellType], namespace: dict[str, Any]) -> None:
@@ -50,8 +36,6 @@ class Frame(Branches):
         self._iterators: dict[int, Iterator[Any]] = {}
         #: site -> how a loop ended that has been compiled
         self._outcomes: dict[int, Outcome | None] = {}
-        #: site -> why a loop could not be compiled that Python runs in its place
-        self._refused: dict[int, Exception] = {}
 
     # -- hooks ---------------------------------------------------------------------------------
 
@@ -70,16 +54,20 @@ class Frame(Branches):
         elif isinstance(iterable, (tuple, list, range)) and len(iterable) <= UNROLL:
             python = iterable
         else:
-            python = self._limited(site, iterable)
+            python = self.limited(site, iterable)
         if site.tracked:
             python = self._iterators[number] = iter(python)
         return python
 
+    def begin(self, number: int) -> None:
+        """A ``while`` begins."""
+        self.whiles[number] = Made()
+
     def going(self, number: int, test: Any) -> bool:
         """Whether a ``while`` goes on in Python: not once it has been compiled."""
-        if not is_traced(test):
-            return bool(test)
         site = self.unit.sites[number]
+        if not is_traced(test):
+            return bool(test) and not self._is_shortened(site)
         values.predicate(test)  # asks for what has to be known
         self._note(site, self._repeated(site, None))
         return False
@@ -97,7 +85,7 @@ class Frame(Branches):
         self.refuse(site)
         return self.left(site, self.rest(site, outcome))
 
-    # -- loops over known numbers --------------------------------------------------------------
+    # -- loops that Python could run -----------------------------------------------------------
 
     def _is_compiled(self, site: Site, sequence: Indexed) -> bool:
         """Compile a ``for`` if it should be and can be."""
@@ -107,73 +95,60 @@ class Frame(Branches):
             outcome = self._counted(site, sequence)
         elif sequence.forced:
             outcome = self._counted(site, sequence)
-        elif self._is_short(site, sequence) or self._acts(site) or not self._has_traced(sequence):
+        elif self._is_pythons(site, sequence):
             return False
         else:
-            marks = [(one, one.failure, one.request, {**one.guessed}) for one in contexts()]
-            try:
-                outcome = self._counted(site, sequence)
-            except Exception as error:
-                # Python runs it as it is, and raises again what is an error there.
-                self._refused[site.number] = error
-                for context, failure, request, guessed in marks:
-                    context.failure, context.request = failure, request
-                    for leaf in context.guessed.keys() - guessed:
-                        context.request_static(leaf)
-                return False
+            return self._is_tried(site, lambda: self._counted(site, sequence))
         self._note(site, outcome)
         return True
 
-    def _note(self, site: Site, outcome: Outcome | None) -> None:
-        if site.escapes or (site.node.orelse and "break" in escapes(site.node.body)):
-            self._outcomes[site.number] = outcome
+    def _is_pythons(self, site: Site, sequence: Indexed) -> bool:
+        """Whether a loop of known length is short, acts, or computes nothing that is traced."""
+        short = sequence.length <= self.most(site)
+        return short or self.acts(site) or not self._has_traced(sequence)
 
-    def _acts(self, site: Site) -> bool:
-        """Whether the body does something that is no computation."""
-        return any(
-            isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-            and node.func.id in _ACTING
-            for one in site.node.body for node in ast.walk(one)
-        )
+    def _is_tried(self, site: Site, loop: Callable[[], Outcome | None]) -> bool:
+        """Compile a loop, if it can be, that Python runs if not."""
+        marks = [(one, one.failure, one.request, {**one.guessed}) for one in contexts()]
+        try:
+            outcome = loop()
+        except Exception as error:
+            # Python runs it as it is, and raises again what is an error there.
+            self.refused[site.number] = error
+            for context, failure, request, guessed in marks:
+                context.failure, context.request = failure, request
+                for leaf in context.guessed.keys() - guessed:
+                    context.request_static(leaf)
+            return False
+        self._note(site, outcome)
+        return True
 
-    def _is_short(self, site: Site, sequence: Indexed) -> bool:
-        """Whether a loop of known length is to be unrolled."""
-        inner = (node for one in site.node.body for node in ast.walk(one))
-        around = any(isinstance(node, (ast.For, ast.While)) for node in inner)
-        return bool(sequence.length <= (UNROLL_AROUND if around else UNROLL))
+    def _is_shortened(self, site: Site) -> bool:
+        """Compile what is left of a ``while`` whose test is known, if it goes on for long.
+
+        Iterations that compute nothing do not count, as they leave nothing in the graph.
+        """
+        made = self.whiles.get(site.number)
+        if made is None or values.control() is None:
+            return False
+        self.check(site, made)
+        if made.iterations() <= self.most(site) or made.tried:
+            return False
+        made.tried = True
+        if self.acts(site):
+            return False
+        done = self._is_tried(site, lambda: self._looped(site, None, None, known=True))
+        made.why = self.refused.pop(site.number, None)
+        return done
 
     def _has_traced(self, sequence: Indexed) -> bool:
         """Whether any traced value is at hand: plain computations on numbers stay Python's."""
         return values.holds_traced([
             sequence, *(cell.cell_contents for cell in self.cells.values() if not is_empty(cell))])
 
-    def _limited(self, site: Site, iterable: Iterable[Any]) -> Iterator[Any]:
-        """What an unrolled loop goes over, until it has made too much of it."""
-        context = current()
-        told = 0 if context is None else len(context.builder.nodes) + LARGE
-        why = self._refused.pop(site.number, None)
-        for item in iterable:
-            context = current()
-            if why is not None and context is not None and len(context.builder.nodes) > told:
-                self._tell(site, why)
-                why = None
-            if context is not None and len(context.builder.nodes) > MOST:
-                raise LoopError(
-                    f"the loop is unrolled, into more than {MOST} operations",
-                    where=self.where(site),
-                    remedy="go over gradc.range(n), which stays a loop, or says why it cannot",
-                )
-            yield item
-
-    def _tell(self, site: Site, why: Exception) -> None:
-        """Warn that a long loop is unrolled, and why."""
-        reason = why.what if isinstance(why, GradcError) else str(why)
-        where = self.where(site)
-        warnings.warn_explicit(
-            f"a loop is unrolled, into more than {LARGE} operations, which take long to compile: "
-            f"{reason}. Over gradc.range(n) it stays a loop, or says why it cannot",
-            UnrolledLoopWarning, where.file, where.line,
-        )
+    def _note(self, site: Site, outcome: Outcome | None) -> None:
+        if site.escapes or (site.node.orelse and "break" in escapes(site.node.body)):
+            self._outcomes[site.number] = outcome
 
     # -- compiled loops ------------------------------------------------------------------------
 
@@ -218,9 +193,9 @@ class Frame(Branches):
         return self._looped(site, outcome, None)
 
     def _looped(
-        self, site: Site, before: Outcome | None, sequence: Indexed | None
+        self, site: Site, before: Outcome | None, sequence: Indexed | None, *, known: bool = False
     ) -> Outcome | None:
-        """Compile a loop that ends on a test, or by a jump.
+        """Compile a loop that ends on a test, or by a jump; ``known``: Python could run it.
 
         What is carried: the variables; where jumps may end it, the outcome; of a ``for``, the
         index.
@@ -253,7 +228,7 @@ class Frame(Branches):
             with self.watched(site, "a loop that is compiled"):
                 item = [sequence.at(state[-1])] if sequence is not None else []
                 outcome = self.run(body, *item)
-            result = self._leave(site, names, held, sequence)
+            result = self._leave(site, names, held, sequence, known)
             if jumps:
                 code, value = parts(self._continued(site, outcome))
                 outcomes.codes.append(code)
@@ -267,7 +242,7 @@ class Frame(Branches):
         if sequence is not None:
             state, labels = (*state, 0), (*labels, "the index of the loop")
         try:
-            after = control.repeated(going, step, state, labels)
+            after = control.repeated(going, step, state, labels, forced=True)
         finally:
             self.put(held.items())
             self.chosen = chosen
@@ -287,11 +262,14 @@ class Frame(Branches):
         self.put(zip(names, state, strict=False))
 
     def _leave(
-        self, site: Site, names: Sequence[str], held: dict[str, Any], sequence: Indexed | None
+        self, site: Site, names: Sequence[str], held: dict[str, Any], sequence: Indexed | None,
+        known: bool = False,
     ) -> tuple[Any, ...]:
         """What a loop carries on. Raises Unsuitable, LoopError."""
         self.refuse_deleted(site, held, names)
-        if sequence is not None and not is_traced(sequence.length) and not sequence.forced:
+        if sequence is not None:
+            known = not is_traced(sequence.length) and not sequence.forced
+        if known:
             later = self.unit.live.after[site.node]
             for name in names:
                 if name in later and name not in self.chosen and values.turned(

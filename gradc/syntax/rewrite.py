@@ -147,7 +147,8 @@ class Rewriter:
             self._inner(node.body, place, loop=site),
             self._after_loop(site, node, place),
         )
-        return [ast.copy_location(new, node)]
+        begin = located(ast.Expr(self._hook("begin", site)), node)
+        return [begin, ast.copy_location(new, node)]
 
     def _after_loop(self, site: Site, node: ast.For | ast.While, place: Place) -> list[ast.stmt]:
         """What stands under ``else``: there the loop may have been run by its hook."""

@@ -120,7 +120,7 @@ def branched(pred, then, otherwise, state, names, *, forced=False):
     return _one_of(first, tuple(one), tuple(other))
 
 
-def repeated(test, body, state, names, *, max_trips=None):
+def repeated(test, body, state, names, *, max_trips=None, forced=False):
     assert len(state) == len(names)
     state = _hide(tuple(state))
     while True:
@@ -181,5 +181,4 @@ def hidden(monkeypatch):
                 monkeypatch.setattr(module, name, instead)
     monkeypatch.setattr(gradc.syntax.loops, "contexts", lambda: [SimpleNamespace(
         failure=None, request=None, guessed={})])
-    monkeypatch.setattr(gradc.syntax.loops, "current", lambda: None)
     monkeypatch.setattr(gradc.syntax.loops, "guess", lambda value: None)
