@@ -252,13 +252,6 @@ class Expressions:
             for one, old in zip(new.keywords, node.keywords, strict=True)]
         return ast.copy_location(ast.Call(function, args, keywords), node)
 
-    def _Attribute(self, node: ast.Attribute) -> ast.expr:
-        new: ast.Attribute = self.inside(node)
-        if not self.in_try or not isinstance(node.ctx, ast.Load) or node.attr.startswith("__"):
-            return new
-        holder = hook("having", new.value, ast.Constant(node.attr), at=node.value)
-        return ast.copy_location(ast.Attribute(holder, node.attr, node.ctx), node)
-
     def _Subscript(self, node: ast.Subscript) -> ast.expr:
         new: ast.Subscript = self.inside(node)
         known = all(isinstance(inner, _WRITTEN_OUT) for inner in walk(node.slice))
@@ -273,9 +266,12 @@ class Expressions:
 
     def _Attribute(self, node: ast.Attribute) -> ast.expr:
         new: ast.Attribute = self.inside(node)
-        if not isinstance(node.ctx, ast.Store) or node.attr not in SETTING:
+        if isinstance(node.ctx, ast.Store) and node.attr in SETTING:
+            value = hook("written", new.value, at=node.value)
+        elif isinstance(node.ctx, ast.Load) and self.in_try and not node.attr.startswith("__"):
+            value = hook("having", new.value, ast.Constant(node.attr), at=node.value)
+        else:
             return new
-        value = hook("written", new.value, at=node.value)
         return ast.copy_location(ast.Attribute(value, node.attr, new.ctx), node)
 
     def iterable(self, node: ast.expr) -> ast.expr:

@@ -22,7 +22,8 @@ def _type(value: Any, *rest: Any, **options: Any) -> Any:
 def _isinstance(value: Any, kinds: Any) -> bool:
     # By the class itself: an abstract class such as Iterable asks the object for its methods.
     if type(value) is Tracer:
-        return issubclass(class_of(value, True), kinds)
+        known = kinds is Tracer or isinstance(kinds, tuple) and Tracer in kinds
+        return known or issubclass(class_of(value, True), kinds)
     return isinstance(value, kinds)
 
 

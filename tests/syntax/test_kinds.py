@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gradc
+from gradc.tracer import Tracer
 
 A = np.arange(1.0, 4.0)
 Program = Callable[[Any, Any], Any]
@@ -120,6 +121,13 @@ def type_of_other_things(x: Any, a: Any) -> Any:
 def test_as_in_python(program: Program, x: float) -> None:
     wanted, got = program(x, A), gradc.compile(program)(x, A)
     assert float(got) == float(wanted)
+
+
+def test_tracers_are_tracers() -> None:
+    def f(x: Any) -> Any:
+        return x * isinstance(x, Tracer) * isinstance(x, (int, Tracer))
+
+    assert gradc.compile(f)(2.5) == 2.5
 
 
 def test_of_truths_and_integers() -> None:
