@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradc import raising
 from gradc.context import current
 from gradc.conversions import ask_static
 from gradc.errors import (
@@ -181,6 +182,8 @@ def elementwise(
         )
     types = [type_of(x) for x in inputs]
     weak = operator and all(map(_is_python_number, inputs))
+    if weak and raising.is_guarded():
+        raising.note(ufunc.__name__, inputs)
     if operator and all(t.dtype == BOOL for t in types):
         inputs, types, weak = _counted(ufunc, inputs, types, weak)
     if ufunc is np.power and operator and type(inputs[1]) is int and inputs[1] == 2 and (

@@ -25,6 +25,7 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING, Any
 
+from gradc.raising import CAUGHT
 from gradc.syntax.analysis import blocks, escapes
 from gradc.syntax.expressions import (
     RUNTIME,
@@ -243,6 +244,9 @@ class Rewriter:
         self.expression.in_try = before or not _CATCH_ATTRIBUTES.isdisjoint(caught(node))
         body = self._inner(node.body, place, wall=node)
         self.expression.in_try = before
+        if names := sorted(caught(node) & CAUGHT):
+            guard = hook("guarding", *map(ast.Constant, names), at=node)
+            body = [located(ast.With([ast.withitem(guard)], body), node)]
         orelse, final = (
             self._inner(block, place, wall=node) for block in (node.orelse, node.finalbody)
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gradc.context import contexts
 from gradc.errors import GradcError, LoopError
 from gradc.ir.graph import Loc
+from gradc.raising import Guard
 from gradc.syntax import kinds, sequences, values
 from gradc.syntax.analysis import loads
 from gradc.syntax.convert import call
@@ -71,6 +72,7 @@ class Expressions:
     written = staticmethod(values.written)
     read = staticmethod(values.read)
     having = staticmethod(kinds.having)
+    guarding = Guard
 
     @staticmethod
     def truth(value: Any) -> Any:
