@@ -106,9 +106,9 @@ class Trainer:
                 f"gradc.train takes a function, not {loss!r}", remedy="loss(params, x, y)"
             )
         optimizer = as_optimizer(optimizer)
-        if shuffle not in (True, False, "blocks"):
+        if not isinstance(shuffle, (bool, str)) or shuffle not in (True, False, "blocks"):
             raise OptionError(f"shuffle must be True, False or 'blocks', not {shuffle!r}")
-        if on_nonfinite not in _POLICIES:
+        if not isinstance(on_nonfinite, str) or on_nonfinite not in _POLICIES:
             raise OptionError(
                 f"on_nonfinite must be one of {', '.join(map(repr, _POLICIES))}, "
                 f"not {on_nonfinite!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -52,7 +53,8 @@ class EarlyStopping:
         count("patience", self.patience, 1)
         if self.mode not in ("min", "max"):
             raise OptionError(f"mode must be 'min' or 'max', not {self.mode!r}")
-        if not 0 <= self.min_delta < math.inf:
+        given = self.min_delta
+        if not isinstance(given, Real) or not 0 <= given < math.inf:
             raise OptionError(f"min_delta must be a number >= 0, not {self.min_delta!r}")
 
     def better(self, value: float, best: float) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,14 @@ class Options:
             count("every", self.every, 1)
         if self.resume and self.checkpoint is None:
             raise ArgumentError("resume=True needs a file", remedy="checkpoint='run.npz'")
-        if self.checkpoint is not None and not isinstance(self.checkpoint, (str, PathLike)):
+        given = self.checkpoint
+        path = isinstance(given, (str, PathLike)) and "\0" not in str(os.fspath(given))
+        if given is not None and not path:
             raise ArgumentError(
                 f"checkpoint must be a path, not {self.checkpoint!r}", remedy="'run.npz'"
             )
         seconds = self.checkpoint_every
-        if not isinstance(seconds, (int, float)) or not seconds >= 0:
+        if not isinstance(seconds, Real) or not seconds >= 0:
             raise OptionError(
                 f"checkpoint_every is seconds, at least 0, not {self.checkpoint_every!r}"
             )
