@@ -18,7 +18,15 @@ from gradc.native import contiguous
 from gradc.optim import Optimizer, as_optimizer
 from gradc.optim.wrappers import wrapped
 from gradc.signature import Parameters
-from gradc.training.data import array_types, count, data_types, in_memory, opened, param_types
+from gradc.training.data import (
+    array_types,
+    count,
+    data_types,
+    in_memory,
+    opened,
+    param_types,
+    seed_of,
+)
 from gradc.training.evaluation import EarlyStopping, Evaluator
 from gradc.training.keys import takes_key, without_key
 from gradc.training.loop import Loop
@@ -26,6 +34,7 @@ from gradc.training.memory import Memory
 from gradc.training.result import TrainingInterrupted, TrainResult
 from gradc.training.run import Run
 from gradc.training.step import LoopSpec, StepTypes
+from gradc.training.under_way import Trainings
 from gradc.training.watch import Options, Watch
 from gradc.tree import flatten, paths, unflatten
 
@@ -118,8 +127,7 @@ class Trainer:
         self.spec = LoopSpec(
             loss, Parameters(loss, label), optimizer, size, shuffle, on_nonfinite, takes_key(loss)
         )
-        self._result: TrainResult | None = None
-        self._watch: Watch | None = None
+        self._trainings = Trainings()
         self._evaluator = Evaluator(self.spec)
         self._loops: dict[StepTypes, Loop] = {}
         self._last: Loop | None = None
@@ -178,7 +186,7 @@ class Trainer:
         NotDifferentiableError for what cannot be trained on, what tracing and the callback raise.
         """
         options = Options(
-            count("epochs", epochs, 0), _seed(seed), callback, validation, metrics or {},
+            count("epochs", epochs, 0), seed_of(seed), callback, validation, metrics or {},
             every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
         )
         before = params if isinstance(params, TrainResult) else None
@@ -187,9 +195,10 @@ class Trainer:
         if before is not None:
             _go_on(run, before)
         evaluation = self._evaluator.evaluation(validation, options.metrics)
-        self._watch = watch = Watch(run, self.spec.parameters.name, options, evaluation)
+        watch = Watch(run, self.spec.parameters.name, options, evaluation)
         result = None
         try:
+            self._trainings.begin(watch)
             watch.train()
             result = watch.result(watch.stopped)
         except KeyboardInterrupt:
@@ -201,14 +210,16 @@ class Trainer:
                 error.result = result
             raise
         finally:
-            self._result, self._watch = result, None
+            self._trainings.end(watch, result)
         return result
 
     @property
     def result(self) -> TrainResult | None:
-        """What the training under way has made so far, or the last one had when it ended."""
-        watch = self._watch
-        return self._result if watch is None else watch.result("")
+        """What the training under way has made so far, or the last one had when it ended.
+
+        Of several at a time, it is that of the thread, and of the callback, that asks.
+        """
+        return self._trainings.result
 
     def compile(
         self,
@@ -385,10 +396,3 @@ def _go_on(run: Run, before: TrainResult) -> None:
             remedy="fit(result.params, ...) to begin a training with its parameters",
         )
     run.begin_at(before.steps, place.state, before.losses)
-
-
-def _seed(seed: Any) -> int:
-    number = count("seed", seed, 0)
-    if number >= 1 << 64:
-        raise OptionError(f"seed must be below 2**64, not {number}")
-    return number

@@ -27,6 +27,14 @@ def count(option: str, value: Any, least: int) -> int:
     return number
 
 
+def seed_of(value: Any) -> int:
+    """A seed. Raises OptionError for what is none."""
+    number = count("seed", value, 0)
+    if number >= 1 << 64:
+        raise OptionError(f"seed must be below 2**64, not {number}")
+    return number
+
+
 def opened(given: Any) -> Any:
     """A data array as it is given, or that of a file, which is mapped into memory."""
     if isinstance(given, (tuple, list)):

@@ -114,3 +114,78 @@ def test_prints_in_the_loss(capsys, jit):
     trainer = gradc.train(printing, optimizer=sgd(0.001), batch_size=4, shuffle=False)
     trainer.fit(np.ones(2), DATA, epochs=2)
     assert capsys.readouterr().out.split() == ["0.0", "8.0", "0.0", "8.0"]
+
+
+def test_results_of_trainings_inside_a_callback():
+    """In a callback, before and after a training in it, ``trainer.result`` is the outer one's."""
+    trainer, seen = gradc.train(loss, optimizer=sgd(0.001), batch_size=4), []
+
+    def callback(epoch, value):
+        inside = []
+        seen.append(trainer.result.steps)
+        result = trainer.fit(
+            np.ones(2), DATA, epochs=5, callback=lambda *_: inside.append(trainer.result.steps)
+        )
+        assert inside == [2, 4, 6, 8, 10] and result.steps == 10
+        seen.append(trainer.result.steps)
+
+    outer = trainer.fit(np.ones(2), DATA, epochs=3, callback=callback)
+    assert seen == [2, 2, 4, 4, 6, 6]
+    assert trainer.result is outer
+
+
+def test_results_of_trainings_in_threads():
+    """A thread sees its own training; one that has none, that which is under way."""
+    trainer = gradc.train(loss, optimizer=sgd(0.001), batch_size=4)
+    before = trainer.fit(np.ones(2), DATA, epochs=1)
+    turns, seen, failed = [threading.Barrier(2, timeout=30) for _ in range(3)], {}, {}
+
+    def work(epochs):
+        def callback(epoch, value):
+            seen.setdefault(epochs, []).append(trainer.result.steps)
+            if epoch < 2:
+                turns[epoch].wait()  # both are in the same epoch
+            if epoch == epochs - 1:
+                raise ArithmeticError
+
+        try:
+            trainer.fit(np.full(2, float(epochs)), DATA, epochs=99, callback=callback)
+        except ArithmeticError:
+            failed[epochs] = trainer.result
+        turns[2].wait()
+        failed[epochs, "later"] = trainer.result
+
+    assert trainer.result is before
+    threads = [threading.Thread(target=work, args=(epochs,)) for epochs in (2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {2: [2, 4], 3: [2, 4, 6]}
+    for epochs in (2, 3):
+        alone = trainer.fit(np.full(2, float(epochs)), DATA, epochs=epochs)
+        assert failed[epochs].steps == 2 * epochs
+        assert np.array_equal(failed[epochs].params, alone.params)
+        assert failed[epochs, "later"] is failed[epochs]
+
+
+def test_the_result_of_a_training_in_another_thread():
+    trainer = gradc.train(loss, optimizer=sgd(0.001), batch_size=4)
+    trainer.fit(np.ones(2), DATA, epochs=1)
+    reached, leave, made = threading.Event(), threading.Event(), []
+
+    def callback(epoch, value):
+        if epoch == 2:
+            reached.set()
+            leave.wait(30)
+
+    def work():
+        made.append(trainer.fit(np.ones(2), DATA, epochs=4, callback=callback))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert reached.wait(30)
+    assert trainer.result.steps == 6
+    leave.set()
+    thread.join()
+    assert trainer.result is made[0]
