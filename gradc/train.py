@@ -180,8 +180,9 @@ class Trainer:
             training was ended.
 
         Ctrl-C is answered within 0.2 s by :class:`TrainingInterrupted`: after the steps under way,
-        or, where they take longer, with the state before them. Its ``result``, and
-        ``trainer.result`` after whatever exception, is what training has made so far. Raises
+        or, where they take longer, with the state before them. The error's ``result``, and
+        ``trainer.result`` after whatever exception, is what training has made so far. Before the
+        first step there is nothing to give, and Ctrl-C is a KeyboardInterrupt. Raises
         NonFiniteError, CheckpointError, ArgumentError, ShapeError, OptionError and
         NotDifferentiableError for what cannot be trained on, what tracing and the callback raise.
         """
