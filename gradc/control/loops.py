@@ -12,6 +12,7 @@ import numpy as np
 from gradc.cells import Cell
 from gradc.control.arguments import known_int
 from gradc.control.carries import Carry, unified
+from gradc.control.integers import check
 from gradc.control.regions import (
     Ends,
     Region,
@@ -56,6 +57,8 @@ class Loop:
     test: Test | None = None
     reverse: bool = False
     limit: int = UNKNOWN
+    #: whether integers must be what Python's would be: LoopError where they are too large
+    exact: bool = False
     #: cells of the trace under way that the body writes
     cells: list[Cell] = field(default_factory=list)
     #: after :meth:`run`, how many iterations there were
@@ -72,6 +75,10 @@ class Loop:
         if self.test is not None:
             parts.append(self._test())
         graphs, captures = close(parts)
+        if self.exact and (self.length >= 0 or self.test is not None):
+            numbers = [leaf if type(leaf) is int else None for leaf in self.initial]
+            check(graphs[0], graphs[1] if self.test is not None else None, numbers, self.length,
+                  self.reverse)
         first = [
             *(output(leaf, carry.type)
               for leaf, carry in zip(self.initial, self.carries, strict=True)),

@@ -191,7 +191,7 @@ def _traced(
                 state = body(i, variables.begin(carries))
             return variables.taken(state, uses, region.cells), []
 
-        loop = Loop(variables.carries(), variables.initial(), step, **many)
+        loop = Loop(variables.carries(), variables.initial(), step, **many, exact=True)
         try:
             last, _ = loop.run()
         except Again:
