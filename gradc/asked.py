@@ -26,6 +26,7 @@ _INSTEAD = {
     "bisect": "np.searchsorted", "bisect_left": "np.searchsorted",
     "bisect_right": "np.searchsorted", "median": "np.median(np.array(values))",
     "fmean": "np.mean(np.array(values))", "mean": "np.mean(np.array(values))",
+    "max": "np.max, or np.maximum, of arrays", "min": "np.min, or np.minimum, of arrays",
     "index": "np.argmax(np.array(values) == x), the first place of an equal one",
     "count": "np.sum(np.array(values) == x)", "countOf": "np.sum(np.array(values) == x)",
     "remove": "np.where(values == x, 0.0, values): what is left has no known length",

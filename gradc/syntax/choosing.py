@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,6 +18,7 @@ from gradc.tracer import Tracer
 
 #: the largest array whose elements ``max`` and ``min`` compare one by one
 _MANY = 1000
+_NUMBERS = (Tracer, int, float, np.number, np.bool_, np.ndarray)
 
 
 def truth(value: Any = False) -> Any:
@@ -50,34 +53,52 @@ def all_of(values: Any) -> Any:
 
 
 def _extreme(function: Callable[..., Any]) -> Callable[..., Any]:
+    name = function.__name__
+
     def extreme(*args: Any, **options: Any) -> Any:
-        numbers: Any = args
-        if len(args) == 1 and not options:
-            (given,) = args
-            if hasattr(given, "__next__") or type(given) is Tracer and len(given) <= _MANY:
-                args = (tuple(given),)
-            numbers = args[0] if isinstance(args[0], (tuple, list)) else args
-        plainly = options or len(numbers) < 2 or any(getattr(x, "shape", ()) for x in numbers)
-        if plainly or not any(map(is_traced, numbers)):
-            return function(*args, **options)
-        best = numbers[0]
-        for other in numbers[1:]:  # the first of equals, as in Python
-            better = other > best if function is builtins.max else other < best
+        if len(args) == 1 and (type(args[0]) is not Tracer or len(args[0]) <= _MANY):
+            args = (tuple(args[0]),)
+        values = args[0] if len(args) == 1 and type(args[0]) is tuple else args
+        key = options.pop("key", None)
+        marks = values if key is None else tuple(map(call(key), values))
+        if len(values) < 2 or not any(map(is_traced, marks)) or any(
+            getattr(mark, "shape", ()) for mark in marks
+        ):
+            if key is None:
+                return function(*args, **options)
+            place = function(range(len(values)), key=marks.__getitem__, **options)
+            return values[place] if len(values) else place
+        if key is not None and not all(isinstance(x, _NUMBERS) for x in values):
+            raise TracerBoolError(
+                f"`{name}(key=...)` of what are no numbers, by a traced key: which one it is, is "
+                "known only when the compiled code runs",
+                types=[describe(one) for one in marks if is_traced(one)],
+                remedy=f"np.arg{name}(np.array(keys)), which indexes arrays",
+            )
+        best, mark = values[0], marks[0]
+        for other, its in zip(values[1:], marks[1:], strict=True):
+            better = its > mark if name == "max" else its < mark  # the first of equals is kept
             best = where(better, other, best)
+            mark = best if key is None else where(better, its, mark)
         return best
 
     return extreme
 
 
-def _sorted(values: Iterable[Any], **options: Any) -> list[Any]:
+def _sorted(values: Iterable[Any], *, key: Any = None, reverse: Any = False) -> list[Any]:
     items = list(values)
-    if len(items) > 1 and any(map(is_traced, items)):
+    marks = items if key is None else list(map(call(key), items))
+    if len(items) > 1 and any(map(is_traced, marks)):
         raise TracerBoolError(
-            "`sorted` of traced values: their order is known only when the compiled code runs",
-            types=[describe(one) for one in items if is_traced(one)],
-            remedy="np.sort(np.array(values)), or np.argsort",
+            f"`sorted{'(key=...)' if key else ''}` of traced values: their order is known only "
+            "when the compiled code runs",
+            types=[describe(one) for one in marks if is_traced(one)],
+            remedy="np.sort(np.array(values)), or np.argsort(np.array(keys)), which indexes arrays",
         )
-    return builtins.sorted(items, **options)
+    if key is None:
+        return builtins.sorted(items, reverse=reverse)
+    order = builtins.sorted(range(len(items)), key=marks.__getitem__, reverse=reverse)
+    return [items[k] for k in order]
 
 
 def _filter(function: Callable[[Any], Any] | None, values: Iterable[Any]) -> Iterator[Any]:
@@ -85,8 +106,22 @@ def _filter(function: Callable[[Any], Any] | None, values: Iterable[Any]) -> Ite
     return (value for value in values if known(asked(value), "`filter`"))
 
 
-#: the name of a builtin -> what stands for it
-INSTEAD: dict[str, Callable[..., Any]] = {
-    "all": all_of, "any": any_of, "bool": truth, "filter": _filter,
-    "max": _extreme(builtins.max), "min": _extreme(builtins.min), "sorted": _sorted,
+def _given(original: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """What takes a function at a place among its arguments, which is rewritten."""
+
+    def made(*args: Any, **options: Any) -> Any:
+        options = {k: call(v) if k == "func" else v for k, v in options.items()}
+        return original(*(call(x) if k == place else x for k, x in enumerate(args)), **options)
+
+    return made
+
+
+#: builtins, and functions of Python's modules -> what stands for them
+INSTEAD: dict[Any, Callable[..., Any]] = {
+    builtins.all: all_of, builtins.any: any_of, builtins.bool: truth, builtins.filter: _filter,
+    builtins.max: _extreme(builtins.max), builtins.min: _extreme(builtins.min),
+    builtins.sorted: _sorted, builtins.map: _given(builtins.map, 0),
+    functools.reduce: _given(functools.reduce, 0),
+    itertools.accumulate: _given(itertools.accumulate, 1),
+    itertools.starmap: _given(itertools.starmap, 0),
 }

@@ -44,11 +44,13 @@ _IN_PLACE = 13
 _FOLDERS = tuple(
     sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-#: builtins that ask their arguments for a truth, or for what they are
+#: builtins that ask their arguments for a truth, or for what they are, or call them
 CHOOSING = frozenset((
-    "all", "any", "bool", "filter", "getattr", "hasattr", "isinstance", "max", "min", "sorted",
-    "type",
+    "all", "any", "bool", "filter", "getattr", "hasattr", "isinstance", "map", "max", "min",
+    "sorted", "type",
 ))  # fmt: skip
+#: functions of Python's modules that call what they are given
+CALLING = frozenset(("reduce", "accumulate", "starmap"))
 #: what arrays, and the modules of NumPy, have: a method of such a name is none of the user's
 _KNOWN = frozenset(
     name for holder in (np.ndarray, np, np.linalg, list, dict, str, tuple)
@@ -107,11 +109,10 @@ def call(function: Any, *, given: bool = False) -> Any:
     if kind is FunctionType:
         return _converted(function, given)
     if kind is BuiltinFunctionType or kind is type:
-        name = function.__name__
-        if name in CHOOSING and getattr(builtins, name) is function:
+        if function.__name__ in CHOOSING or function.__name__ in CALLING:
             from gradc.syntax import choosing, kinds
 
-            return choosing.INSTEAD.get(name) or kinds.INSTEAD[name]
+            return choosing.INSTEAD.get(function) or kinds.INSTEAD.get(function, function)
         return function
     if kind is MethodType:
         inner = function.__func__

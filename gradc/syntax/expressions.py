@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradc.syntax.analysis import walk
-from gradc.syntax.convert import CHOOSING
+from gradc.syntax.convert import CALLING, CHOOSING
 from gradc.syntax.written import SETTING, WRITING, written_into
 
 #: the variable of rewritten code that holds the runtime
@@ -232,6 +232,8 @@ class Expressions:
                 return made
             case ast.Name(id=name) if hasattr(builtins, name):
                 wrapped = self._may_be_users(node.func) or name in CHOOSING
+            case ast.Attribute(attr=name) if name in CALLING:
+                wrapped = True
             case _:
                 wrapped = self._may_be_users(node.func)
         new: ast.Call = self.inside(node)

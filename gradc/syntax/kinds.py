@@ -47,7 +47,8 @@ def _getattr(value: Any, name: str, default: Any = _NONE) -> Any:
     return getattr(value, name, default) if _hasattr(value, name) else default
 
 
-#: the name of a builtin -> what stands for it
-INSTEAD: dict[str, Callable[..., Any]] = {
-    "getattr": _getattr, "hasattr": _hasattr, "isinstance": _isinstance, "type": _type,
+#: builtins -> what stands for them
+INSTEAD: dict[Any, Callable[..., Any]] = {
+    builtins.getattr: _getattr, builtins.hasattr: _hasattr, builtins.isinstance: _isinstance,
+    builtins.type: _type,
 }

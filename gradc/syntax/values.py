@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import ValuesView
 from functools import lru_cache
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -277,6 +278,8 @@ def same(left: Any, right: Any) -> Any:
 
 def contained(value: Any, container: Any) -> Any:
     """``value in container``, where numbers among them may be traced."""
+    if isinstance(container, ValuesView):
+        container = tuple(container)
     if not (is_traced(value) or isinstance(container, (tuple, list, Tracer)) and holds_traced(
             [container])):
         return value in container
@@ -290,7 +293,16 @@ def contained(value: Any, container: Any) -> Any:
                 return True
             found = same if found is False else found | same
         return found
+    if isinstance(container, range) and len(container) and is_number(value):
+        numbers = container if container.step > 0 else container[::-1]
+        first, last, step = numbers[0], numbers[-1], numbers.step
+        return (value >= first) & (value <= last) & ((value - first) % step == 0)
     return value in container
+
+
+def is_number(value: Any) -> bool:
+    """Whether a traced value is a single number, not an array."""
+    return type(value) is Tracer and value.is_scalar
 
 
 def turned(before: Any, after: Any) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import functools
 import heapq
 import itertools
 import operator
@@ -134,10 +133,11 @@ REFUSED: list[tuple[Callable[[Any], Any], str, str]] = [
     (lambda x: Box(x[0]).positive, "asked for by a conditional expression", "nothing that gradc"),
     (lambda x: sorted(x, key=lambda v: -v), "`sorted", "np.sort"),
     (lambda x: sorted([(x[0], 1), (x[1], 2)]), "asked for by `sorted`", "np.sort"),
-    (lambda x: sorted([1, 2], key=lambda k: x[k]), "asked for by `sorted(key=...)`", "np.argsort"),
+    (lambda x: sorted([1, 2], key=lambda k: x[k]), "`sorted(key=...)` of traced", "np.argsort"),
+    (lambda x: list(x).sort(key=abs), "asked for by `list(x).sort(key=...)`", "np.argsort"),
+    (lambda x: max("ab", key=lambda c: x[ord(c) - 97]), "`max(key=...)` of what are", "np.argmax"),
     (lambda x: list(x).sort(), "asked for by `list(x).sort`", "np.sort"),
-    (lambda x: max([(x[0], 1), (x[1], 2)]), "asked for by `max`", "np.where"),
-    (lambda x: functools.reduce(max, x), "asked for by `functools.reduce`", "max(a, b)"),
+    (lambda x: max([(x[0], 1), (x[1], 2)]), "asked for by `max`", "np.max"),
     (lambda x: sum(itertools.takewhile(lambda v: v < 2, x)), "by `itertools.takewhile`", "if"),
     (lambda x: [1.0, 1.5].index(x[0]), "asked for by `[1.0, 1.5].index`", "np.argmax"),
     (lambda x: [1.0, 1.5].count(x[0]), "asked for by `[1.0, 1.5].count`", "np.sum"),
