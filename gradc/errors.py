@@ -6,6 +6,7 @@ is also the builtin exception that Python or NumPy would raise, so ``except Type
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from gradc.context import contexts
 from gradc.ir.graph import Loc
-from gradc.source import user_loc
+from gradc.source import raised_at, user_loc
 
 
 class GradcError(Exception):
@@ -190,6 +191,9 @@ class NotScalarError(GradcError, TypeError):
     """A gradient was asked for of a result that is no scalar."""
 
 
+#: what Python says of objects that it does not know, with no text of a tracer, as in messages
+_STRANGE = re.compile(r"\bTracer\b(?!<)|is not JSON serializable")
+
 #: the remedy for a variable without a value
 UNASSIGNED = "assign it before the loop or branch, or in every branch"
 
@@ -204,6 +208,24 @@ def from_numpy(error: Exception, types: Iterable[Any] = (), remedy: str = "") ->
     if isinstance(error, TypeError):
         return DTypeError(text, types=types, remedy=remedy)
     return ShapeError(text, types=types, remedy=remedy)
+
+
+def of_python(error: Exception) -> GradcError | None:
+    """The gradc error for one that Python raised as it knows no traced values; None for others."""
+    text = str(error)
+    if isinstance(error, GradcError) or not isinstance(error, TypeError):
+        return None
+    if not _STRANGE.search(text):
+        return None
+    method = re.match(r"__\w+__", text)
+    remedy = "the functions of NumPy, or do it outside the compiled function"
+    if method is not None:
+        remedy = f"a method of another name than {method.group()}, or what it does in its place"
+    return TracerError(
+        "a traced value came to what takes only Python's own numbers, or NumPy's arrays: "
+        f"{text.replace('Tracer', 'traced value')}",
+        where=raised_at(error), remedy=remedy,
+    )
 
 
 def of_a_run(

@@ -21,6 +21,15 @@ class MissingAttribute(UnsupportedError, AttributeError):
     final = False  # hasattr and getattr with a default ask
 
 
+#: methods of Python's numbers, and what to write instead
+_OF_NUMBERS = {
+    "is_integer": "x == np.floor(x)", "hex": "call it outside the compiled function",
+    "as_integer_ratio": "call it outside the compiled function",
+    "numerator": "x itself", "denominator": "1",
+    "bit_count": "np.bitwise_count", "to_bytes": "call it outside the compiled function",
+}
+
+
 def _call(func: Any, *args: Any, **kwargs: Any) -> Any:
     from gradc.numpy_api.dispatch import call
 
@@ -222,5 +231,11 @@ class Methods:
             raise MissingAttribute(
                 f"the attribute .{name} of an array is not supported while tracing",
                 remedy="use shape, ndim, size and dtype, and the functions of NumPy",
+            )
+        if name in _OF_NUMBERS:
+            raise MissingAttribute(
+                f"the attribute .{name} of a traced value: it is known only when the compiled code "
+                "runs",
+                remedy=_OF_NUMBERS[name],
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

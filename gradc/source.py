@@ -70,6 +70,17 @@ def _is_made(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "gradc"
 
 
+def raised_at(error: BaseException) -> Loc | None:
+    """The user's innermost line that an error went through."""
+    found, step = None, error.__traceback__
+    while step is not None:
+        frame = step.tb_frame
+        if not is_librarys(frame):
+            found = Loc(frame.f_code.co_filename, step.tb_lineno, frame.f_code.co_name)
+        step = step.tb_next
+    return found
+
+
 def user_locs() -> tuple[Loc, ...]:
     """The same as a tuple, as nodes carry it."""
     loc = user_loc()

@@ -21,6 +21,7 @@ from gradc.errors import (
     OutputError,
     ReadOnlyError,
     ShapeError,
+    of_python,
 )
 from gradc.ir.graph import PRIMAL, Graph, Loc, Value
 from gradc.ir.ops import Op
@@ -140,6 +141,9 @@ def _active(context: Context) -> Iterator[None]:
             # Where only Python's own int will do (a deque's length), no request could be made.
             for leaf in context.leaf_of.values():
                 raise NeedsStatic(leaf) from None
+        ours = of_python(error)
+        if ours is not None:
+            raise ours from error
         raise
     finally:
         stack.remove(context)

@@ -327,6 +327,11 @@ class Tracer(Conversions, Operators, Methods):
 
         write(self, index, new)
 
+    def __delitem__(self, index: Any) -> None:
+        if not self.shape:
+            raise TypeError("a number does not support the deletion of elements")
+        raise ValueError("cannot delete array elements")  # as NumPy says
+
     def __copy__(self) -> Tracer:
         return cast(Tracer, self.copy())
 
