@@ -28,10 +28,11 @@ from gradc.training.data import (
     seed_of,
 )
 from gradc.training.evaluation import EarlyStopping, Evaluator
+from gradc.training.interrupts import Interrupts
 from gradc.training.keys import takes_key, without_key
 from gradc.training.loop import Loop
 from gradc.training.memory import Memory
-from gradc.training.result import TrainingInterrupted, TrainResult
+from gradc.training.result import TrainingInterrupted, TrainResult, go_on
 from gradc.training.run import Run
 from gradc.training.step import LoopSpec, StepTypes
 from gradc.training.under_way import Trainings
@@ -186,22 +187,27 @@ class Trainer:
         NonFiniteError, CheckpointError, ArgumentError, ShapeError, OptionError and
         NotDifferentiableError for what cannot be trained on, what tracing and the callback raise.
         """
-        options = Options(
-            count("epochs", epochs, 0), seed_of(seed), callback, validation, metrics or {},
-            every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
-        )
-        before = params if isinstance(params, TrainResult) else None
-        job = self._job(params if before is None else before.params, data)
-        run = self._run(job, options.seed)
-        if before is not None:
-            _go_on(run, before)
-        evaluation = self._evaluator.evaluation(validation, options.metrics)
-        watch = Watch(run, self.spec.parameters.name, options, evaluation)
+        interrupts = Interrupts()
+        with interrupts.heard():
+            options = Options(
+                count("epochs", epochs, 0), seed_of(seed), callback, validation, metrics or {},
+                every, early_stopping, bool(progress), checkpoint, checkpoint_every, bool(resume),
+            )
+            before = params if isinstance(params, TrainResult) else None
+            job = self._job(params if before is None else before.params, data)
+            run = self._run(job, options.seed, interrupts)
+            if before is not None:
+                go_on(run, before)
+            evaluation = self._evaluator.evaluation(validation, options.metrics)
+            return self._watched(Watch(run, self.spec.parameters.name, options, evaluation))
+
+    def _watched(self, watch: Watch) -> TrainResult:
         result = None
         try:
             self._trainings.begin(watch)
-            watch.train()
-            result = watch.result(watch.stopped)
+            with watch.run.interrupts.wait():
+                watch.train()
+                result = watch.result(watch.stopped)
         except KeyboardInterrupt:
             result = watch.result("")
             raise TrainingInterrupted(result) from None
@@ -334,10 +340,10 @@ class Trainer:
         title = f"{loop.step.traced.name}, a step of {size} sample{'s' * (size != 1)}"
         return replace(explain(loop.step.optimized, title=title), seconds=loop.seconds)
 
-    def _run(self, job: _Job, seed: int) -> Run:
+    def _run(self, job: _Job, seed: int, interrupts: Interrupts | None = None) -> Run:
         memory = Memory(job.loop.what)
         memory.fill(job.carried)
-        return Run(job.loop, memory, job.data, seed)
+        return Run(job.loop, memory, job.data, seed, interrupts)
 
     def _job(self, params: Any, data: Sequence[Any]) -> _Job:
         """The arguments of a call, checked, and the loop for their types, made if it is new."""
@@ -385,15 +391,3 @@ class _Job:
     loop: Loop
     carried: list[Array]
     data: list[Array]
-
-
-def _go_on(run: Run, before: TrainResult) -> None:
-    """Have a run begin where another ended. Raises ArgumentError if that was of another kind."""
-    place = before.place
-    if place is None or (place.plan, place.what) != (run.plan, run.memory.what):
-        raise ArgumentError(
-            "the result is of another trainer, or of data of another size: there is no place in "
-            "this training where it would go on",
-            remedy="fit(result.params, ...) to begin a training with its parameters",
-        )
-    run.begin_at(before.steps, place.state, before.losses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -38,25 +37,16 @@ LONG = 10_000_000
 class Steps:
     """Steps in a memory, on arrays of data: ``(epoch, batch, steps)`` -> what was done.
 
-    That is how many steps were run, and the loss of the last one. ``busy`` is whether the memory is
-    that of a step half-way, and ``began`` when that began (``time.monotonic``).
+    That is how many steps were run, and the loss of the last one.
     """
 
     def __init__(self, run: Callable[[int, int, int], None]) -> None:
         self._run = run
         self.ran = np.zeros((), np.int64)
         self.loss = np.zeros(())
-        self.began = 0.0
-
-    @property
-    def busy(self) -> bool:
-        """Whether the steps are under way."""
-        return bool(self.ran < 0)
 
     def __call__(self, epoch: int, batch: int, steps: int) -> tuple[int, float]:
         """Take steps, from a place in the epochs on."""
-        self.began = time.monotonic()
-        self.ran[()] = -1
         self._run(epoch, batch, steps)
         return int(self.ran), float(self.loss)
 
@@ -165,14 +155,8 @@ class Loop:
                 values = interp.run(self.optimized, given)
             except ENDS as error:
                 raise of_a_run(error) from None
-            for array, value in zip([*results, made.loss, made.ran], _last(values), strict=True):
+            for array, value in zip([*results, made.ran, made.loss], values, strict=True):
                 array[...] = value
 
         made = Steps(run)
         return made
-
-
-def _last(values: list[Array]) -> list[Array]:
-    """The results with the number of steps at the end: what says that all is done."""
-    *carried, ran, loss = values
-    return [*carried, loss, ran]

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from gradc.errors import ArgumentError
 from gradc.training.evaluation import Validation
-from gradc.training.run import Place
+from gradc.training.run import Place, Run
 
 Array = np.ndarray[Any, Any]
 
@@ -45,3 +46,15 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, result: TrainResult) -> None:
         super().__init__(f"training was interrupted after {result.steps} steps")
         self.result = result
+
+
+def go_on(run: Run, before: TrainResult) -> None:
+    """Have a run begin where another ended. Raises ArgumentError if that was of another kind."""
+    place = before.place
+    if place is None or (place.plan, place.what) != (run.plan, run.memory.what):
+        raise ArgumentError(
+            "the result is of another trainer, or of data of another size: there is no place in "
+            "this training where it would go on",
+            remedy="fit(result.params, ...) to begin a training with its parameters",
+        )
+    run.begin_at(before.steps, place.state, before.losses)

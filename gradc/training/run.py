@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,6 +14,7 @@ from gradc.config import settings
 from gradc.errors import NonFiniteError
 from gradc.training.aside import Aside
 from gradc.training.epochs import LOSSES, Carried, Plan
+from gradc.training.interrupts import Interrupts
 from gradc.training.keys import key_of
 from gradc.training.loop import LONG, MANY, Loop
 from gradc.training.memory import Memory
@@ -28,8 +26,6 @@ T = TypeVar("T")
 #: seconds that a native run is to take: Python hears signals, shows progress and writes checkpoints
 #: between two of them
 TURN = 0.1
-#: seconds after which an interrupt no longer waits for the end of the run
-LATE = 0.15
 #: seconds from which on a step, or a run of steps whose time varies, has a thread of its own
 BRIEF = 0.01
 #: seconds from one look at interrupts that wait to the next
@@ -55,7 +51,14 @@ class Run:
     Every so often it copies its state, to return to where a step went wrong half-way.
     """
 
-    def __init__(self, loop: Loop, memory: Memory, data: Sequence[Array], seed: int) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        memory: Memory,
+        data: Sequence[Array],
+        seed: int,
+        interrupts: Interrupts | None = None,
+    ) -> None:
         self.loop = loop
         self.plan = loop.plan
         self.memory = memory
@@ -68,7 +71,7 @@ class Run:
         self._turn = max(1, MANY // loop.work)
         self._per_epoch = loop.plan.steps
         self._guarded = loop.plan.on_nonfinite == "raise"
-        self._waiting: list[Callable[[], None]] | None = None  # interrupts, in the middle of steps
+        self.interrupts = interrupts or Interrupts()
         self._kept = (0, memory.state.copy())
         self._kept_at = time.monotonic()
         self._interval = KEEP
@@ -77,7 +80,6 @@ class Run:
         self._uneven = loop.work >= LONG or any(
             isinstance(x.base, np.memmap) for x in data
         )
-        self._hears = False  # whether interrupts come to this thread
         self._aside: Aside[Any] | None = None
 
     @property
@@ -137,8 +139,9 @@ class Run:
         room = (self.epoch + LOSSES) * self._per_epoch - self.step
         wanted = min(self._turn, limit - self.step, room)
         self._keep()
+        self.interrupts.answer()
         began = time.perf_counter()
-        with self.undisturbed():
+        with self.interrupts.patient():
             try:
                 self._take(wanted)
             except BaseException:
@@ -161,23 +164,19 @@ class Run:
             return self.loop.work < LONG
         return self._pace * (steps if self._uneven else 1) < BRIEF
 
-    def aside(self, call: Callable[[], T]) -> T:
+    def aside(self, call: Callable[[], T], patience: bool = False) -> T:
         """Make a call that may take long, in a way that interrupts need not wait for its end.
 
-        What it works on must be left to it where this raises.
+        With patience they wait while it is not late. What it works on must be left to it where
+        this raises.
         """
-        if not self._hears:
+        if not self.interrupts.hears:
             return call()
         self._aside = made = Aside(call)
         while not made.wait(LOOK):
-            if self._waiting and self._is_late():
-                for handle in self._waiting:
-                    handle()
+            if self.interrupts.any and (self.interrupts.late or not patience):
+                self.interrupts.answer()
         return made.result()
-
-    def _is_late(self) -> bool:
-        """Whether the steps under way take long."""
-        return self._steps.busy and time.monotonic() - self._steps.began > LATE
 
     def _leave(self) -> None:
         """Leave steps that are under way to themselves, with the memory that they work in."""
@@ -191,46 +190,11 @@ class Run:
         if self._is_brief(wanted):
             ran, self.loss = steps(epoch, batch, wanted)
         else:
-            ran, self.loss = self.aside(lambda: steps(epoch, batch, wanted))
+            ran, self.loss = self.aside(lambda: steps(epoch, batch, wanted), patience=True)
         ended = (self.step + ran) // self._per_epoch - epoch
         if ended:
             self.losses.append(self.memory.arrays["for.losses"][:ended].copy())
         self.step += ran
-
-    @contextmanager
-    def undisturbed(self) -> Iterator[None]:
-        """Have interrupts wait for the end of what is done here."""
-        waiting: list[Callable[[], None]] = []
-        self._waiting = waiting
-        try:
-            yield
-        finally:
-            self._waiting = None
-        for handle in waiting:
-            handle()
-
-    @contextmanager
-    def interrupts_wait(self) -> Iterator[None]:
-        """Have SIGINT wait for the end of the steps under way, unless they take long."""
-        handler = signal.getsignal(signal.SIGINT)
-        main = threading.current_thread() is threading.main_thread()
-        if not main or not callable(handler):
-            yield
-            return
-
-        def later(number: int, frame: Any) -> None:
-            if self._waiting is None or self._is_late():
-                handler(number, frame)
-            else:
-                self._waiting.append(lambda: handler(number, frame))
-
-        signal.signal(signal.SIGINT, later)
-        self._hears = True
-        try:
-            yield
-        finally:
-            self._hears = False
-            signal.signal(signal.SIGINT, handler)
 
     def measure(self) -> None:
         """Take steps for a while, to see how long they take."""
@@ -257,6 +221,10 @@ class Run:
 
     def _diagnosis(self) -> NonFiniteError:
         """Find the step after which something is not finite, and go back to before it."""
+        with self.interrupts.at_once():
+            return self._found()
+
+    def _found(self) -> NonFiniteError:
         start, last = self._kept[0], self.step
         # What is not finite stays so: the first such state is found by halves.
         good, bad = start, last

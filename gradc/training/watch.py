@@ -127,7 +127,7 @@ class Watch:
             Progress(self.label, run.step, last, steps) if self.options.progress else nullcontext()
         )
         try:
-            with shown as progress, run.interrupts_wait():
+            with shown as progress:
                 if self.settled < run.step:
                     self._after_a_turn()
                 while run.step < last and not self.stopped:
@@ -170,7 +170,9 @@ class Watch:
             self._measure()
         if ended and options.callback is not None:
             loss = float(run.losses[-1][-1])
-            if options.callback(epoch - 1, loss) and not self.stopped:
+            with run.interrupts.at_once():
+                answer = options.callback(epoch - 1, loss)
+            if answer and not self.stopped:
                 self.stopped = "callback"
         self.settled = run.step
         if self.path is not None:
@@ -187,12 +189,12 @@ class Watch:
             found = run.aside(lambda: measure(params))
         else:
             found = {"loss": float(run.losses[-1][-1])}
-        with run.undisturbed():
-            self.measured_at = run.step
-            if self.evaluation is not None:
-                self.measured.append((run.step, found))
-            self._judge(found)
-            run.keep()  # no way back leads to before what was measured
+        self.measured_at = run.step
+        if self.evaluation is not None:
+            self.measured.append((run.step, found))
+        self._judge(found)
+        run.keep()  # no way back leads to before what was measured
+        run.interrupts.answer()
 
     def _judge(self, found: dict[str, float]) -> None:
         """Remember the best measurement, and see whether it is time to end."""
@@ -291,8 +293,7 @@ class Watch:
         arrays |= {"gradc_state": run.memory.state, "gradc_losses": run.all_losses()}
         if self.best_params is not None:
             arrays["gradc_best"] = self.best_params
-        with run.undisturbed():
-            resume.save(path, head, arrays)
+        resume.save(path, head, arrays)
         self._saved_at = time.monotonic()
 
     def _resume(self, path: Path) -> None:
