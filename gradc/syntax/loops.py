@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradc.context import contexts
 from gradc.conversions import guess
+from gradc.errors import CarryError
 from gradc.syntax import sequences, values
 from gradc.syntax.analysis import escapes
 from gradc.syntax.expressions import is_harmless
@@ -53,11 +54,26 @@ class Frame(Unrolled):
             python: Iterable[Any] = iterable
         elif isinstance(iterable, (tuple, list, range)) and len(iterable) <= UNROLL:
             python = iterable
+        elif sequence is not None and not site.tracked and isinstance(
+            self.refused.get(number), (CarryError, Unsuitable)
+        ):
+            python = self._after_one(site, sequence, iterable)
         else:
             python = self.limited(site, iterable)
         if site.tracked:
             python = self._iterators[number] = iter(python)
         return python
+
+    def _after_one(
+        self, site: Site, sequence: Indexed, iterable: Iterable[Any]
+    ) -> Iterator[Any]:
+        """What a ``for`` goes over whose variables may be settled after the first iteration."""
+        python = self.limited(site, iterable)
+        yield next(python)
+        later = sequences.Later(sequence)
+        if not self._is_tried(site, lambda: self._counted(site, later)):
+            self.refused.pop(site.number)
+            yield from python
 
     def begin(self, number: int) -> None:
         """A ``while`` begins."""
@@ -173,10 +189,10 @@ class Frame(Unrolled):
         chosen = self.chosen
 
         def step(i: Any, state: Sequence[Any]) -> tuple[Any, ...]:
-            self._enter(names, held, state)
+            given = [i, *self._enter(names, held, state)]
             with self.watched(site, "a loop that is compiled"):
                 self.run(body, sequence.at(i))
-            return self._leave(site, names, held, sequence)
+            return self._leave(site, names, held, sequence, given)
 
         try:
             after = control.counted(
@@ -224,11 +240,11 @@ class Frame(Unrolled):
                 alive, lambda: self.run(test), harmless=is_harmless(node.test))
 
         def step(state: Sequence[Any]) -> tuple[Any, ...]:
-            self._enter(names, held, state)
+            given = self._enter(names, held, state)
             with self.watched(site, "a loop that is compiled"):
                 item = [sequence.at(state[-1])] if sequence is not None else []
                 outcome = self.run(body, *item)
-            result = self._leave(site, names, held, sequence, known)
+            result = self._leave(site, names, held, sequence, given, known)
             if jumps:
                 code, value = parts(self._continued(site, outcome))
                 outcomes.codes.append(code)
@@ -256,16 +272,22 @@ class Frame(Unrolled):
         names = self.carried(bound, self.unit.live.head[site.node])
         return names, {name: self.get(name) for name in bound}
 
-    def _enter(self, names: Sequence[str], held: dict[str, Any], state: Sequence[Any]) -> None:
+    def _enter(
+        self, names: Sequence[str], held: dict[str, Any], state: Sequence[Any]
+    ) -> list[Any]:
+        """Begin an iteration; what Python would know, were it to run the loop, is returned."""
         self.chosen = set()
         self.put(held.items())
         self.put(zip(names, state, strict=False))
+        numbers = [x for name, x in zip(names, state, strict=False)
+                   if type(held[name]) in (bool, int, float)]
+        return [*numbers, *state[len(names) :]]
 
     def _leave(
         self, site: Site, names: Sequence[str], held: dict[str, Any], sequence: Indexed | None,
-        known: bool = False,
+        given: Sequence[Any], known: bool = False,
     ) -> tuple[Any, ...]:
-        """What a loop carries on. Raises Unsuitable, LoopError."""
+        """What a loop carries on; ``given``: as of :meth:`_enter`. Raises Unsuitable, LoopError."""
         self.refuse_deleted(site, held, names)
         if sequence is not None:
             known = not is_traced(sequence.length) and not sequence.forced
@@ -273,7 +295,7 @@ class Frame(Unrolled):
             later = self.unit.live.after[site.node]
             for name in names:
                 if name in later and name not in self.chosen and values.turned(
-                        held[name], self.get(name)):
+                        held[name], self.get(name), given):
                     raise Unsuitable(name)
         return tuple(self.get(name) for name in names)
 

@@ -98,6 +98,18 @@ class Enumerated(Indexed):
         yield from enumerate(plain(self.inner), self.start)
 
 
+class Later(Indexed):
+    """What follows the first element, of a length that is known."""
+
+    def __init__(self, inner: Indexed) -> None:
+        self.inner = inner
+        self.length = inner.length - 1
+
+    def at(self, i: Any) -> Any:
+        """The element after that at an index."""
+        return self.inner.at(as_index(i) + 1)
+
+
 class Zipped(Indexed):
     """``zip``, as long as its shortest part."""
 

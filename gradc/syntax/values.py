@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import ValuesView
+from collections.abc import Sequence, ValuesView
 from functools import lru_cache
 from types import CellType, FunctionType, ModuleType
 from typing import Any
@@ -305,9 +305,23 @@ def is_number(value: Any) -> bool:
     return type(value) is Tracer and value.is_scalar
 
 
-def turned(before: Any, after: Any) -> bool:
-    """Whether a number of Python's has become a traced one without meeting any other."""
-    return type(before) in (bool, int, float) and type(after) is Tracer and after.weak
+def turned(before: Any, after: Any, given: Sequence[Any]) -> bool:
+    """Whether a number of Python's has become a traced one without meeting any other.
+
+    given: what an iteration begins with that Python would know, were it to run the loop.
+    """
+    if type(before) not in (bool, int, float) or type(after) is not Tracer or not after.weak:
+        return False
+    context = contexts()[-1]
+    known = {x.value_in(context).id for x in given if type(x) is Tracer}
+    todo, seen = [after.value_in(context).id], set[int]()
+    while todo:
+        node = context.builder.nodes[todo.pop()]
+        if node.op.name == "input" and node.id not in known:
+            return False
+        todo += (i for i in node.operands if i not in seen)
+        seen.update(node.operands)
+    return True
 
 
 def holds_traced(roots: list[Any]) -> bool:

@@ -195,3 +195,52 @@ def test_iterations_that_are_known_before_one_that_is_left() -> None:
         np.testing.assert_allclose(value, f(x), rtol=1e-14)
         differences = [(f(x + step) - f(x - step)) / 2e-6 for step in 1e-6 * np.eye(20)]
         np.testing.assert_allclose(slope, differences, atol=1e-7)
+
+
+SINGLE, WHOLE = np.array([0.1, 2.5], np.float32), np.array([3, -4])
+
+
+def expression(x: np.ndarray, y: np.ndarray) -> Any:
+    return np.sum(x if x[0] > 0 else y) * 2
+
+
+def statement(x: np.ndarray, y: np.ndarray) -> Any:
+    s = y
+    if x[0] > 0:
+        s = x * 2
+    return np.sum(s)
+
+
+def early(x: np.ndarray, y: np.ndarray) -> Any:
+    if x[0] > 0:
+        return np.sum(y)
+    return np.sum(x)
+
+
+def anded(x: np.ndarray, y: np.ndarray) -> Any:
+    return (x[0] > 0 and y[0]) + (x[0] or y[1])
+
+
+def truths(x: np.ndarray, y: np.ndarray) -> Any:
+    return (True if x[0] > 0 else 3) * x[1] + (x[0] < 0 if x[1] > 0 else y[0])
+
+
+@pytest.mark.parametrize("f", [expression, statement, early, anded, truths])
+@pytest.mark.parametrize("y", [SINGLE, WHOLE])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_sides_of_two_dtypes(f: Any, y: np.ndarray, sign: float) -> None:
+    x = sign * np.array([0.5, 1.5])
+    found, slope = gradc.compile(f).value_and_grad(x, y)
+    np.testing.assert_allclose(found, f(x, y), rtol=1e-7)
+    assert found.dtype == np.result_type(x, y)
+    differences = [(f(x + step, y) - f(x - step, y)) / 2e-6 for step in 1e-6 * np.eye(2)]
+    np.testing.assert_allclose(slope, differences, atol=1e-8)
+
+
+def test_sides_of_which_neither_holds_the_other() -> None:
+    small, x = np.array([1, 2], np.int32), np.array([0.5, 1.5])
+    for a, b in ((SINGLE, small), (WHOLE, WHOLE.astype(np.uint64))):
+        with pytest.raises(gradc.errors.BranchError, match="the conditional expression"):
+            gradc.compile(lambda x, a, b: np.sum(a if x > 0 else b))(1.0, a, b)
+    with pytest.raises(gradc.errors.BranchError, match="f32"):  # functions ask for one dtype
+        gradc.compile(lambda x, y: gradc.cond(x[0] > 0, lambda: y, lambda: x))(x, SINGLE)

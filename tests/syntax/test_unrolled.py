@@ -18,7 +18,7 @@ def test_a_long_loop_that_is_unrolled_is_told_of():
     def f(x, s):
         for i in range(900):
             x = np.sin(x) * 0.9 + s * 0.01
-            s = np.argmax(np.stack([x, 0.1 * i]))
+            s = np.argmax(np.stack([x, 0.1 * i])) if i % 2 else np.uint8(7) * s.astype(np.uint8)
         return x
 
     with pytest.warns(gradc.UnrolledLoopWarning, match=r"more than 3000 operations.*`s`") as told:
@@ -181,3 +181,62 @@ def test_what_a_loop_writes_before_it_turns_out_to_be_unrolled_is_written_once(l
 
     for f in (for_, while_):
         same_with_slopes(f)
+
+
+def single(x: np.ndarray) -> Any:
+    s = np.float32(0.1)
+    for i in range(20):
+        s += x[i]
+    return s
+
+
+def whole_numbers(x: np.ndarray) -> Any:
+    s = np.zeros(2, int)
+    for i in range(40):
+        s = s // 2 + x[i % 20]
+    return np.sum(s)
+
+
+def wraps_once(x: np.ndarray) -> Any:
+    s = np.arange(250, 256, dtype=np.uint8)
+    for _ in range(40):
+        x = x * 0.9 + np.sum(s + np.uint8(10)) / 1000
+        s = np.argsort(-x)[:6]
+    else:
+        x = x * 2
+    return np.sum(x) + s[0]
+
+
+def none_at_first(x: np.ndarray) -> Any:
+    before, s = None, 0.0
+    for row in np.reshape(np.arange(60.0), (30, 2)):
+        if before is not None:
+            s += x[0] * before * row[0]
+        before = x[1] + row[1]
+    return s
+
+
+def enumerated(x: np.ndarray) -> Any:
+    last = np.float32(0.5)
+    for k, a in enumerate(reversed(x), start=3):
+        last = last * a - x[0] / k
+    return last
+
+
+@pytest.mark.parametrize("f", [single, whole_numbers, wraps_once, none_at_first, enumerated])
+def test_the_first_iteration_settles_the_types(f: Callable[..., Any]) -> None:
+    assert count(f, "loop", X) == 1
+    found, expected = gradc.compile(f)(X), f(X)
+    assert np.asarray(found).dtype == np.asarray(expected).dtype
+    same_with_slopes(f)
+
+
+def test_a_loop_of_floats_of_pythons_stays_one() -> None:
+    def f(x: float) -> float:
+        s = 0.0
+        for k in range(40):
+            s += x * k
+        return s
+
+    assert count(f, "loop", 1.5) == 1
+    assert gradc.compile(f)(1.5) == f(1.5)
