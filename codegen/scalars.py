@@ -117,7 +117,7 @@ class VectorScalar:
         return Lane(self.b.intrinsic(intrinsic, x.val.ty, [x.val]), x.dtype)
 
     def sqrt(self, x: Lane) -> Lane:
-        return self._unary("sqrt", x)
+        return Lane(vecmath.emit(self.b, "sqrt", [x.val]), x.dtype)
 
     def floor(self, x: Lane) -> Lane:
         return self._unary("floor", x)

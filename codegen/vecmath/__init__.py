@@ -21,6 +21,7 @@ from gradc.codegen.vecmath import (
     logarithm,
     power,
     remainder,
+    root,
     trigonometric,
 )
 from gradc.codegen.vecmath.vec import Vec
@@ -54,7 +55,7 @@ _EMITTERS: dict[str, Callable[..., Vec]] = {
     "fourth": power.fourth,
     "cbrt": power.cbrt,
     "hypot": power.hypot,
-    "sqrt": power.sqrt,
+    "sqrt": root.sqrt,
     "fmod": remainder.fmod,
     "erf": error.erf,
     "erfc": error.erfc,

@@ -1,4 +1,4 @@
-"""pow, small whole powers, cbrt, hypot and sqrt."""
+"""pow, small whole powers, cbrt and hypot."""
 
 from __future__ import annotations
 
@@ -254,8 +254,3 @@ def hypot(x: Vec, y: Vec) -> Vec:
     h = h * where(over, factor, choose(under, 1.0 / factor, 1.0, x))
     h = where(x.unordered(y), NAN, h)
     return where(a.eq(INF) | b.eq(INF), INF, h)
-
-
-def sqrt(x: Vec) -> Vec:
-    """The square root, correctly rounded: one instruction."""
-    return x.sqrt()
