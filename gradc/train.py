@@ -29,7 +29,7 @@ from gradc.training.data import (
 )
 from gradc.training.evaluation import EarlyStopping, Evaluator
 from gradc.training.interrupts import Interrupts
-from gradc.training.keys import takes_key, without_key
+from gradc.training.keys import check_arguments, takes_key
 from gradc.training.loop import Loop
 from gradc.training.memory import Memory
 from gradc.training.result import TrainingInterrupted, TrainResult, go_on
@@ -380,7 +380,7 @@ class Trainer:
             )
         if not data:
             raise ArgumentError("data is empty: there is nothing to train on", remedy="(X, Y)")
-        self.spec.parameters.bind((params, *data), without_key(self.spec.loss))
+        check_arguments(self.spec.parameters, self.spec.loss, (params, *data))
         return [opened(x) for x in data]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from gradc.compile import Compiled, compile
 from gradc.errors import ArgumentError, OptionError, OutputError
 from gradc.training.data import count, data_types, opened
-from gradc.training.keys import without_key
+from gradc.training.keys import check_arguments, without_key
 from gradc.training.step import LoopSpec
 
 Array = np.ndarray[Any, Any]
@@ -113,7 +113,7 @@ class Evaluator:
             )
         arrays = [opened(x) for x in validation]
         data_types(arrays, [f"validation[{k}]" for k in range(len(arrays))])
-        self.spec.parameters.bind((None, *arrays), without_key(self.spec.loss))
+        check_arguments(self.spec.parameters, self.spec.loss, (None, *arrays))
         functions = {"loss": self.spec.loss, **metrics}
         return Evaluation({n: self._function(n, f) for n, f in functions.items()}, arrays)
 

@@ -7,13 +7,16 @@ the seed, the epoch and the batch alone.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gradc import random
+from gradc.errors import ArgumentError
 from gradc.ir import ops
 from gradc.ir.graph import Value
+from gradc.signature import Parameters
 
 #: the parameter that is given the key
 NAME = "key"
@@ -32,6 +35,20 @@ def takes_key(function: Any) -> bool:
 def without_key(function: Any) -> dict[str, Any]:
     """The keywords that a function is called with where there are no random numbers."""
     return {NAME: None} if takes_key(function) else {}
+
+
+def check_arguments(parameters: Parameters, loss: Any, args: Sequence[Any]) -> None:
+    """Raise ArgumentError for arguments that a loss does not take."""
+    try:
+        parameters.bind(args, without_key(loss))
+    except ArgumentError as error:
+        if NAME not in parameters.positional[len(args) :]:
+            raise
+        raise ArgumentError(
+            error.what,
+            remedy=f"{parameters.name}(..., *, {NAME}): a key is given to a parameter that is "
+            "keyword-only",
+        ) from None
 
 
 def key_of(seed: int, epoch: int, batch: int) -> Any:

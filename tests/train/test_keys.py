@@ -160,8 +160,11 @@ def test_keys_that_the_user_has_given():
     fixed = gradc.train(functools.partial(drawn, key=key), sgd(1.0), 23)
     result = fixed.fit(np.zeros(3), (X,), epochs=2)
     assert np.array_equal(result.params, -2 * np.asarray(gradc.random.uniform(key, 3)))
-    with pytest.raises(ArgumentError, match="missing a required argument: 'key'"):
+    with pytest.raises(ArgumentError, match="missing a required argument: 'key'") as caught:
         gradc.train(lambda w, x, key: np.sum(w), sgd(1.0)).fit(np.zeros(3), (X,))
+    assert "(..., *, key)" in str(caught.value)
+    shared = gradc.train(lambda w, x, key: np.sum(w * x) * np.mean(key), sgd(1.0))
+    assert len(shared.fit(np.zeros(4), (X, Y), epochs=2).losses) == 2
 
 
 def test_it_is_shown():
