@@ -34,9 +34,10 @@ _SILENT = _ops("CACHE", "EXTENDED_ARG")
 _STORES = _ops("STORE_SUBSCR", "STORE_SLICE", "STORE_ATTR")
 #: what reads an element -> how many values on the stack say which
 _READS = {op: 1 for op in _ops("BINARY_SUBSCR")} | {op: 2 for op in _ops("BINARY_SLICE")}
-#: what branches, loops, asks for a truth, or catches an exception
+#: what branches, loops, asks for a truth, catches an exception, assigns a global, makes a class
 _ASKS = frozenset((*dis.hasjrel, *dis.hasjabs)) | _ops(
-    "UNARY_NOT", "CONTAINS_OP", "IS_OP", "PUSH_EXC_INFO")
+    "UNARY_NOT", "CONTAINS_OP", "IS_OP", "PUSH_EXC_INFO", "STORE_GLOBAL", "DELETE_GLOBAL",
+    "LOAD_BUILD_CLASS")
 _CALLS = _ops("CALL", "CALL_KW")
 _OPERATOR = dis.opmap["BINARY_OP"]
 #: the operators from this on work in place

@@ -236,8 +236,9 @@ class Frame(Unrolled):
             if sequence is not None:
                 return alive & (state[-1] < sequence.length)
             assert test is not None and isinstance(node, ast.While)
-            return Expressions.all(
-                alive, lambda: self.run(test), harmless=is_harmless(node.test))
+            with self.watched(site, "the test of a loop that is compiled"):
+                return Expressions.all(
+                    alive, lambda: self.run(test), harmless=is_harmless(node.test))
 
         def step(state: Sequence[Any]) -> tuple[Any, ...]:
             given = self._enter(names, held, state)

@@ -172,10 +172,63 @@ def choose(pred: Any, then: Callable[[], Any], otherwise: Callable[[], Any], wha
     control = values.control()
     assert control is not None
     check_depth()
-    (value,) = control.branched(
-        pred, lambda state: (values.owned(then()),), lambda state: (values.owned(otherwise()),),
-        (control.UNDEFINED,), (what,), forced=True)
+    held, namespace = around(then, otherwise)
+    for name, one in held.items():
+        if hasattr(type(one), "__next__"):
+            raise advancing(f"{what} on a traced value", name, None)
+    watched = Watched(held.items(), namespace)
+    try:
+        (value,) = control.branched(
+            pred, lambda state: (values.owned(then()),), lambda state: (values.owned(otherwise()),),
+            (control.UNDEFINED,), (what,), forced=True)
+    finally:
+        changed = watched.changed()
+    if changed is not None:
+        raise changing(f"{what} on a traced value", changed, None)
     return value
+
+
+def around(*functions: Callable[[], Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The variables around functions, and those that they name, and the globals of the user's."""
+    found: dict[str, Any] = {}
+    namespace: dict[str, Any] = {}
+    todo: list[Any] = list(functions)
+    seen: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if not isinstance(one, FunctionType) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        cells = zip(one.__code__.co_freevars, one.__closure__ or (), strict=True)
+        held = {name: cell.cell_contents for name, cell in cells if not is_empty(cell)}
+        if one.__globals__ is globals():  # one of these here, around lambdas of the user's
+            for value in held.values():
+                todo += value if isinstance(value, tuple) else [value]
+            continue
+        namespace = namespace or one.__globals__
+        todo += held.values()
+        names = (name for name in one.__code__.co_names if name in one.__globals__)
+        held |= {name: one.__globals__[name] for name in names}
+        found |= {name: value for name, value in held.items() if not name.startswith("gradc__")}
+    return found, namespace
+
+
+def changing(what: str, changed: str, where: Loc | None) -> LoopError:
+    """The error of code that is traced once and changes what is Python's."""
+    return LoopError(
+        f"{what} changes {changed}: that would happen once, while tracing",
+        where=where,
+        remedy="assign to a variable, or to elements of an array made with np.zeros",
+    )
+
+
+def advancing(what: str, name: str, where: Loc | None) -> LoopError:
+    """The error of code that is traced once and may take something from an iterator."""
+    return LoopError(
+        f"{what} may advance the iterator `{name}`: that would happen once, while tracing",
+        where=where,
+        remedy=f"make a list of it, or an array to be indexed: {name} = list({name})",
+    )
 
 
 def check_depth() -> None:
@@ -238,7 +291,7 @@ class Variables(Expressions):
     def watched(self, site: Site, what: str) -> Iterator[None]:
         """Refuse what a block that is traced once must not do."""
         self._refuse_iterators(site, what)
-        watched = Watched(self._held().items())
+        watched = Watched(self._held().items(), self.namespace)
         try:
             yield
         except GradcError:
@@ -256,11 +309,7 @@ class Variables(Expressions):
             ) from error
         changed = watched.changed()
         if changed is not None:
-            raise LoopError(
-                f"{what} changes {changed}: that would happen once, while tracing",
-                where=self.where(site),
-                remedy="assign to a variable, or to elements of an array made with np.zeros",
-            )
+            raise changing(what, changed, self.where(site))
 
     def _held(self) -> dict[str, Any]:
         """What the variables hold, and the globals that the function names."""
@@ -273,12 +322,7 @@ class Variables(Expressions):
         held = self._held()
         for name in sorted(loads([site.node]) & held.keys()):
             if hasattr(type(held[name]), "__next__"):
-                raise LoopError(
-                    f"{what} may advance the iterator `{name}`: that would happen once, while "
-                    "tracing",
-                    where=self.where(site),
-                    remedy=f"make a list of it, or an array to be indexed: {name} = list({name})",
-                )
+                raise advancing(what, name, self.where(site))
 
     def refuse_deleted(self, site: Site, before: dict[str, Any], names: Iterable[str]) -> None:
         """Raise LoopError where a variable that is carried has been deleted."""

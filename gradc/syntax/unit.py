@@ -14,6 +14,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from gradc.syntax import analysis
+from gradc.syntax.effects import ASSIGNED
 from gradc.syntax.expressions import RUNTIME, located
 from gradc.syntax.normal import normal
 from gradc.syntax.places import Form, Place, Site, site
@@ -164,6 +165,9 @@ class Family:
         self.private = class_of(self.code.co_qualname)
         self.units: list[Unit] = []
         self._by_node: dict[ast.AST, Unit] = {}
+        for inner in analysis.walk(node):
+            if isinstance(inner, ast.Global):
+                ASSIGNED.update(inner.names)
         self.unit = self._unit(normal(node), frozenset(self.code.co_freevars))
         definition, _ = self.unit.definition()
         self.definition = definition
