@@ -7,6 +7,7 @@ becomes an input of it, a capture.
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, NoReturn
 
 from gradc.ir.graph import Builder, Value
@@ -15,6 +16,7 @@ from gradc.source import user_locs
 if TYPE_CHECKING:
     from gradc.captured import Captured
     from gradc.cells import Cell
+    from gradc.dynamic.array import DynamicArray
     from gradc.ir.forms import Form
     from gradc.tracer import Tracer
 
@@ -57,6 +59,8 @@ class Context:
         #: the int arguments on which a loop or branch depends that is compiled though their values
         #: could be known: if the trace fails, it is begun anew with these
         self.guessed: dict[int, None] = {}
+        #: masks, by what computes them -> where they hold
+        self.places: dict[Hashable, DynamicArray] = {}
         #: id of an integer -> what is known of it, where that has been asked for
         self.forms: dict[int, Form] = {}
         #: the arrays that the function finds outside

@@ -14,7 +14,7 @@ from gradc.ir import ops
 from gradc.ir.types import F64, SHORT
 from gradc.numpy_api.creating import _like, array_of
 from gradc.numpy_api.creating import astype as convert_to
-from gradc.numpy_api.dispatch import call, evaluate, has_tracers, plain, tracers_in
+from gradc.numpy_api.dispatch import call, evaluate, has_dynamic, has_tracers, plain, tracers_in
 from gradc.numpy_api.methods_of_ufuncs import elementwise
 from gradc.numpy_api.shaping import atleast_1d
 from gradc.numpy_api.special import FUNCTIONS as SPECIAL
@@ -82,6 +82,8 @@ def array(original: Any, args: Args, kwargs: Kwargs) -> Any:
     given = dict(zip(names, args, strict=False)) | kwargs
     source: Any = given.get("object")
     dtype = given.get("dtype")
+    if has_dynamic(source):
+        return _of_unknown_length(source, dtype).copy()
     if not has_tracers(source):
         return _made(original(*args, **kwargs), source)
     _refuse_objects(dtype)
@@ -97,10 +99,19 @@ def as_array(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """np.asarray and its kin: a Tracer is an array already; so is an array from outside."""
     given = dict(zip(("a", "dtype"), args, strict=False)) | kwargs
     source, dtype = given.get("a"), given.get("dtype")
+    if has_dynamic(source):
+        return _of_unknown_length(source, dtype)
     if has_tracers(source):
         _refuse_objects(dtype)
         return _as_array(source, dtype)
     return _made(original(*args, **kwargs), source)
+
+
+def _of_unknown_length(source: Any, dtype: Any) -> Any:
+    if isinstance(source, (list, tuple)):
+        (one,) = [x for x in source if has_dynamic(x)][:1]
+        raise one.refusal("an array of several")
+    return source if dtype is None or source.dtype == np.dtype(dtype) else source.astype(dtype)
 
 
 def _made(result: Any, source: Any) -> Any:

@@ -17,9 +17,9 @@ from gradc.context import current
 from gradc.conversions import ask_static
 from gradc.errors import IndexingError, TracerIndexError
 from gradc.ir.types import BOOL, I64, Shape
-from gradc.numpy_api.dispatch import has_tracers
+from gradc.numpy_api.dispatch import has_dynamic, has_tracers
 from gradc.numpy_api.values import is_traced, operand
-from gradc.picks import Entry, Pick, Stretch, Window, window
+from gradc.picks import Entry, Pick, Stretch, Window, window_of
 from gradc.tracer import Tracer, describe
 
 _KINDS = (
@@ -43,6 +43,28 @@ class Plan:
     shape: Shape
 
 
+def is_dynamic(index: Any) -> bool:
+    """Whether an index takes a part of an array whose length is not known while tracing."""
+    found = False
+    for item in index if isinstance(index, tuple) else (index,):
+        if isinstance(item, slice):
+            bounds = [b for b in (item.start, item.stop, item.step) if is_traced(b)]
+            for bound in bounds:
+                ask_static(bound)
+            found = found or bool(bounds) and window_of(item) is None
+        else:
+            found = found or has_dynamic(item)
+    return found
+
+
+def traced_mask(index: Any) -> Tracer | None:
+    """The mask that an index is, if it is one that is known only when the code runs."""
+    if isinstance(index, tuple) and len(index) == 1:
+        (index,) = index
+    is_mask = type(index) is Tracer and index.dtype == BOOL and index.shape and is_traced(index)
+    return index if is_mask else None
+
+
 def normalized(item: Any) -> Any:
     """None, Ellipsis, slice, window, an int, a constant array, or a Tracer that is traced."""
     if item is None or item is Ellipsis:
@@ -52,7 +74,8 @@ def normalized(item: Any) -> Any:
         if traced:
             for bound in traced:
                 ask_static(bound)
-            found = window(item)
+            found = window_of(item)
+            assert found is not None, "a slice whose length is not known"
             return found if isinstance(found, Window) else slice(0, 0)
         return slice(*(None if v is None else v.__index__() for v in
                        (item.start, item.stop, item.step)))
@@ -81,10 +104,10 @@ def _checked_traced(item: Tracer) -> Tracer:
         return item
     if item.dtype == BOOL:
         raise TracerIndexError(
-            "an array was read with a traced boolean mask: the size of the result is not known",
+            "an array was indexed with a traced boolean mask beside other indices: the size of the "
+            "result is not known",
             types=[describe(item)],
-            remedy="np.where(mask, a, other), or (a * mask).sum() in place of a[mask].sum(), or "
-            "a[...] = np.where(mask, a * 2, a) in place of a[mask] *= 2",
+            remedy="the mask alone, a[:, 1][mask] in place of a[mask, 1]; or np.where",
         )
     raise IndexingError(_KINDS, types=[describe(item)],
                         remedy="convert the index to integers (i.astype(int))")

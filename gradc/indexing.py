@@ -19,11 +19,11 @@ from gradc.errors import (
     ShapeError,
     from_numpy,
 )
-from gradc.index_plan import Plan, normalized, plan
+from gradc.index_plan import Plan, is_dynamic, normalized, plan, traced_mask
 from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, I64, Shape, broadcast_shapes
-from gradc.numpy_api.dispatch import tracers_in, wrap
+from gradc.numpy_api.dispatch import has_dynamic, tracers_in, wrap
 from gradc.numpy_api.values import (
     as_tracer,
     is_traced,
@@ -55,6 +55,15 @@ def _plain(item: Any) -> Any:
 
 def read(t: Tracer, index: Any) -> Any:
     """``t[index]``: a view for a basic index, a new array for an advanced one."""
+    if is_dynamic(index):
+        from gradc.dynamic.views import whole
+
+        return whole(t)[index]
+    mask = traced_mask(index)
+    if mask is not None:
+        from gradc.dynamic.views import masked
+
+        return masked(t, mask).frozen()
     if t.is_constant:
         known = _array_index(t, index)
         if known is not None and current() is None:
@@ -115,6 +124,14 @@ def write(t: Tracer, index: Any, new: Any) -> None:
     if t.is_scalar:
         raise ReadOnlyError("a scalar does not support item assignment", types=[describe(t)],
                             remedy="np.array(x) makes an array of it")
+    if is_dynamic(index):
+        from gradc.dynamic.views import whole
+
+        whole(t)[index] = new
+        return
+    if has_dynamic(new):
+        _write_dynamic(t, index, new)
+        return
     new = operand(new)
     _check_cast(t, new)
     t.check_writable()
@@ -141,6 +158,19 @@ def write(t: Tracer, index: Any, new: Any) -> None:
     if perm is not None:
         update = ops.transpose(update, perm=tuple(int(i) for i in np.argsort(perm)))
     moved.assign(ops.scatter_set(moved.value, update, *indices))
+
+
+def _write_dynamic(t: Tracer, index: Any, new: Any) -> None:
+    """Write an array of unknown length."""
+    from gradc.dynamic.loops import assign
+    from gradc.dynamic.views import masked
+
+    mask = traced_mask(index)
+    if mask is not None:
+        assign(masked(t, mask), new)
+        return
+    (given,) = [x for x in (new if isinstance(new, (list, tuple)) else [new]) if has_dynamic(x)][:1]
+    raise given.refusal("an index of known length", "a slice with the same bounds, a[:i] = x[:i]")
 
 
 def _result_shape(moved: Tracer, p: Plan, where: Shape, perm: Shape | None) -> Shape:

@@ -118,8 +118,12 @@ class Methods:
     def copy(self, order: str = "C") -> Any:
         return _call(np.copy, self)
 
-    def astype(self, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
+    def astype(self: Any, dtype: Any, order: str = "K", casting: str = "unsafe", subok: bool = True,
                copy: bool = True) -> Any:
+        if getattr(self, "is_dynamic", False):
+            from gradc.dynamic.shaping import astype as dynamic_astype
+
+            return dynamic_astype(self, dtype)
         from gradc.numpy_api.creating import astype
 
         return astype(self, dtype, casting=casting, copy=copy)

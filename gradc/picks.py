@@ -7,19 +7,19 @@ comparing ``start`` and ``stop`` as sums of the same terms.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from gradc.context import Context, contexts
-from gradc.errors import TracerIndexError
 from gradc.ir import ops
 from gradc.ir.graph import Value, attr_key
 from gradc.ir.ops import constant_number
 from gradc.ir.types import I64, Shape
 from gradc.numpy_api.values import as_tracer, is_traced
-from gradc.tracer import Tracer, describe
+from gradc.tracer import Tracer
 
 Array = np.ndarray[Any, Any]
 
@@ -137,34 +137,23 @@ def _integer(e: Any, context: Context) -> Value:
     return value if value.dtype == I64 else ops.convert(value, dtype=I64)
 
 
-def window(item: slice) -> Window | Stretch:
-    """A slice with a traced bound. Raises TracerIndexError where its length is not known."""
+def window_of(item: slice) -> Window | Stretch | None:
+    """A slice with a traced bound, if its length is known."""
     step = 1 if item.step is None else item.step
     if is_traced(step) or int(step) < 1 or item.start is None or item.stop is None:
-        raise _unknown(item)
+        return None
     start, stop = (as_tracer(bound) for bound in (item.start, item.stop))
-    length = _distance(start, stop)
+    length = distance(start, stop)
     if length is None:
-        raise _unknown(item)
+        return None
     size = len(range(0, length, int(step)))
     return Window(start, size, int(step)) if size else Stretch(0, 0, 1)
-
-
-def _unknown(item: slice) -> TracerIndexError:
-    bounds = [b for b in (item.start, item.stop, item.step) if is_traced(b)]
-    return TracerIndexError(
-        "an array was sliced with traced bounds: the length of the result is not known while "
-        "tracing",
-        types=[describe(b) for b in bounds],
-        remedy="a window of known length, a[i-1:i+2] or a[i:i+n]; or a mask over all of the array, "
-        "np.where(np.arange(len(a)) < i, a, 0).sum() in place of a[:i].sum(); or a loop",
-    )
 
 
 # -- sums of terms -------------------------------------------------------------------------------
 
 
-def _distance(start: Tracer, stop: Tracer) -> int | None:
+def distance(start: Tracer, stop: Tracer) -> int | None:
     """``stop - start`` if it is the same whatever the traced values are."""
     budget = [_DEEP]
     low, high = (_Sum.of(t, budget) for t in (start, stop))
@@ -212,6 +201,12 @@ class _Sum:
         for key, f in other.terms.items():
             terms[key] = terms.get(key, 0) + factor * f
         return _Sum(self.constant + factor * other.constant, terms)
+
+
+def key_of(value: Value, context: Context) -> Hashable:
+    """What is equal for values of a trace that are computed alike, so far as it is looked at."""
+    key: Hashable = _key(*origin(value, context), [_DEEP])
+    return key
 
 
 def _key(value: Value, context: Context, budget: list[int]) -> Any:

@@ -201,6 +201,10 @@ class Variables:
             v.value = value
             return False
         leaves, v.tree = flatten(value)
+        if any(getattr(leaf, "is_dynamic", False) for leaf in leaves):
+            v.value = Undefined(
+                f"`{v.name}` is a slice of unknown length of an iteration, which ended")
+            return False
         v.flagged = v.is_users and missing(v.name, leaves) is not None
         v.leaves = [blank(leaf) if is_number(leaf) else leaf for leaf in leaves]
         v.late = True

@@ -9,6 +9,7 @@ from gradc.numpy_api import (
     linalg,
     reductions,
     refused,
+    searching,
     shaping,
     ufuncs,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "linalg",
     "reductions",
     "refused",
+    "searching",
     "shaping",
     "ufuncs",
 ]

@@ -9,13 +9,12 @@ import numpy as np
 from gradc.errors import UnsupportedError
 from gradc.ir import ops
 from gradc.ir.types import BOOL
-from gradc.numpy_api.dispatch import implements, plain
+from gradc.numpy_api.dispatch import implements
 from gradc.numpy_api.values import (
     as_tracer,
     common_shape,
     convert,
     full,
-    is_traced,
     normalized,
     operand,
     promoted,
@@ -28,10 +27,10 @@ from gradc.tracer import Tracer, describe, fresh
 @implements(np.where)
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
     """The choice of three arguments; its gradient leaks nothing from the branch not taken."""
+    if x is None and y is None:
+        return np.nonzero(condition)
     if x is None or y is None:
-        raise UnsupportedError(
-            "np.where with a traced condition alone: the size of the result is not known",
-            types=[describe(as_tracer(condition))], remedy="np.where(condition, x, y)")
+        raise ValueError("either both or neither of x and y should be given")
     condition, x, y = (operand(v) for v in (condition, x, y))
     dtype, shape = promoted([x, y]), common_shape(condition, x, y)
     test = as_tracer(condition)
@@ -188,19 +187,6 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
         shape = tuple(-1 if j == k else 1 for j in range(t.ndim))
         parts.append(index if k == at else np.arange(d).reshape(shape))
     return t[tuple(parts)]
-
-
-@implements(np.compress)
-def compress(condition: Any, a: Any, axis: Any = None, out: Any = None) -> Any:
-    t = as_tracer(a)
-    if is_traced(condition):
-        raise UnsupportedError(
-            "np.compress with a traced condition: the size of the result is not known",
-            types=[describe(as_tracer(condition))], remedy="np.where(condition, a, other)")
-    if axis is None:
-        t, axis = t.reshaped((t.size,)), 0
-    index = np.flatnonzero(plain(condition))
-    return t[(*(slice(None),) * normalized(axis, t.ndim), index)]
 
 
 @implements(np.sort)

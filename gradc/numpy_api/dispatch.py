@@ -63,6 +63,20 @@ def has_tracers(*values: Any) -> bool:
     return next(tracers_in(*values), None) is not None
 
 
+def has_dynamic(*values: Any) -> bool:
+    """Whether there is an array of unknown length among values, also inside tuples and dicts."""
+    for value in values:
+        if type(value) is tuple or type(value) is list:
+            if has_dynamic(*value):
+                return True
+        elif type(value) is dict:
+            if value and has_dynamic(*value.values()):
+                return True
+        elif getattr(type(value), "is_dynamic", False):
+            return True
+    return False
+
+
 def name_of(func: Any) -> str:
     """``np.linalg.norm``, as the user writes it."""
     module = getattr(func, "__module__", None) or "numpy"
@@ -76,6 +90,10 @@ def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     # While a thread traces, the name of a function may stand for the wrapper around it.
     func = getattr(func, "wrapped_by_gradc", func)
+    if has_dynamic(args, kwargs):
+        from gradc.dynamic import functions
+
+        return functions.call(func, args, kwargs)
     given = list(tracers_in(args, kwargs))
     known = all(t.is_constant for t in given)
     if known and (func not in _VIEWS or current() is None):

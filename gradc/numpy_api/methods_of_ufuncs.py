@@ -22,7 +22,7 @@ from gradc.ir import ops
 from gradc.ir.graph import Value
 from gradc.ir.types import BOOL, F32, F64, I64, TensorType
 from gradc.numpy_api import special
-from gradc.numpy_api.dispatch import call, evaluate, tracers_in
+from gradc.numpy_api.dispatch import call, evaluate, has_dynamic, tracers_in
 from gradc.numpy_api.ufuncs import COMPARISONS, UFUNCS
 from gradc.numpy_api.values import (
     as_tracer,
@@ -36,7 +36,8 @@ from gradc.numpy_api.values import (
 )
 from gradc.tracer import MAKE_INSIDE, Tracer, describe, fresh, require_shape
 
-_REDUCTIONS = {
+#: ufunc -> what its ``reduce`` is
+REDUCTIONS = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min,
     np.logical_and: np.all, np.logical_or: np.any,
 }  # fmt: skip
@@ -58,6 +59,10 @@ def call_ufunc(
 
     ``operator``: written as a Python operator, so two Python numbers give a Python number again.
     """
+    if has_dynamic(inputs, kwargs):
+        from gradc.dynamic import functions
+
+        return functions.call_ufunc(ufunc, method, inputs, kwargs)
     given = list(tracers_in(inputs, kwargs))
     try:
         written = inputs[0] if method == "at" else kwargs.get("out")
@@ -75,11 +80,11 @@ def call_ufunc(
             return _outer(ufunc, *inputs, **kwargs)
         if method == "at":
             return _at(ufunc, *inputs)
-        if method == "reduce" and ufunc in _REDUCTIONS:
+        if method == "reduce" and ufunc in REDUCTIONS:
             kwargs.setdefault("axis", 0)
             if isinstance(kwargs.get("out"), tuple):
                 kwargs["out"] = kwargs["out"][0]
-            return call(_REDUCTIONS[ufunc], inputs, kwargs)
+            return call(REDUCTIONS[ufunc], inputs, kwargs)
         if method == "accumulate" and ufunc in _SCANS:
             kwargs.setdefault("axis", 0)
             if isinstance(kwargs.get("out"), tuple):

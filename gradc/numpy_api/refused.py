@@ -12,7 +12,7 @@ _UNKNOWN_SIZE = (
 _TABLES = "compute the integers outside the traced function and pass them as an argument"
 
 _BY_REMEDY = {
-    _UNKNOWN_SIZE: "nonzero flatnonzero argwhere unique extract union1d intersect1d setdiff1d "
+    _UNKNOWN_SIZE: "unique union1d intersect1d setdiff1d "
     "trim_zeros",
     _TABLES: "searchsorted digitize bincount histogram histogram2d histogramdd lexsort",
     "np.sort or np.argsort, then a slice": "partition argpartition percentile quantile "

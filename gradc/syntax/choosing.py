@@ -13,7 +13,7 @@ import numpy as np
 from gradc.conversions import describe
 from gradc.errors import TracerBoolError
 from gradc.syntax.convert import call
-from gradc.syntax.values import is_traced, known, predicate, where
+from gradc.syntax.values import is_dynamic, is_traced, known, predicate, where
 from gradc.tracer import Tracer
 
 #: the largest array whose elements ``max`` and ``min`` compare one by one
@@ -28,7 +28,7 @@ def truth(value: Any = False) -> Any:
 
 def any_of(values: Any) -> Any:
     """``any``: a value that is known to be true ends it, as in Python."""
-    if is_traced(values) and len(values.shape) == 1:
+    if (is_traced(values) or is_dynamic(values)) and len(values.shape) == 1:
         return np.any(values)
     found: Any = False
     for value in values:
@@ -41,7 +41,7 @@ def any_of(values: Any) -> Any:
 
 def all_of(values: Any) -> Any:
     """``all``: a value that is known to be false ends it."""
-    if is_traced(values) and len(values.shape) == 1:
+    if (is_traced(values) or is_dynamic(values)) and len(values.shape) == 1:
         return np.all(values)
     found: Any = True
     for value in values:
@@ -56,6 +56,8 @@ def _extreme(function: Callable[..., Any]) -> Callable[..., Any]:
     name = function.__name__
 
     def extreme(*args: Any, **options: Any) -> Any:
+        if len(args) == 1 and not options and is_dynamic(args[0]):
+            return getattr(np, name)(args[0], axis=0)
         if len(args) == 1 and (type(args[0]) is not Tracer or len(args[0]) <= _MANY):
             args = (tuple(args[0]),)
         values = args[0] if len(args) == 1 and type(args[0]) is tuple else args
@@ -83,6 +85,16 @@ def _extreme(function: Callable[..., Any]) -> Callable[..., Any]:
         return best
 
     return extreme
+
+
+def length(value: Any) -> Any:
+    """``len``, traced of an array whose length is."""
+    return value.shape[0] if is_dynamic(value) else builtins.len(value)
+
+
+def total(values: Any, start: Any = 0) -> Any:
+    """``sum``, of the elements of an array of unknown length as of any other."""
+    return start + np.sum(values, axis=0) if is_dynamic(values) else builtins.sum(values, start)
 
 
 def _sorted(values: Iterable[Any], *, key: Any = None, reverse: Any = False) -> list[Any]:
@@ -120,7 +132,8 @@ def _given(original: Callable[..., Any], place: int) -> Callable[..., Any]:
 INSTEAD: dict[Any, Callable[..., Any]] = {
     builtins.all: all_of, builtins.any: any_of, builtins.bool: truth, builtins.filter: _filter,
     builtins.max: _extreme(builtins.max), builtins.min: _extreme(builtins.min),
-    builtins.sorted: _sorted, builtins.map: _given(builtins.map, 0),
+    builtins.sorted: _sorted, builtins.len: length, builtins.sum: total,
+    builtins.map: _given(builtins.map, 0),
     functools.reduce: _given(functools.reduce, 0),
     itertools.accumulate: _given(itertools.accumulate, 1),
     itertools.starmap: _given(itertools.starmap, 0),

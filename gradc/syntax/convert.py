@@ -50,6 +50,8 @@ CHOOSING = frozenset((
     "all", "any", "bool", "filter", "getattr", "hasattr", "isinstance", "map", "max", "min",
     "sorted", "type",
 ))  # fmt: skip
+#: builtins that arrays of unknown length have an answer to, where they are called in rewritten code
+MEASURING = frozenset(("len", "sum"))
 #: functions of Python's modules that call what they are given
 CALLING = frozenset(("reduce", "accumulate", "starmap"))
 #: what arrays, and the modules of NumPy, have: a method of such a name is none of the user's
@@ -110,7 +112,7 @@ def call(function: Any, *, given: bool = False) -> Any:
     if kind is FunctionType:
         return _converted(function, given)
     if kind is BuiltinFunctionType or kind is type:
-        if function.__name__ in CHOOSING or function.__name__ in CALLING:
+        if any(function.__name__ in names for names in (CHOOSING, CALLING, MEASURING)):
             from gradc.syntax import choosing, kinds
 
             return choosing.INSTEAD.get(function) or kinds.INSTEAD.get(function, function)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gradc.syntax.analysis import walk
-from gradc.syntax.convert import CALLING, CHOOSING
+from gradc.syntax.convert import CALLING, CHOOSING, MEASURING
 from gradc.syntax.written import SETTING, WRITING, written_into
 
 #: the variable of rewritten code that holds the runtime
@@ -231,7 +231,7 @@ class Expressions:
                 made: ast.expr = located(ast.Call(node.func, [*given], []), node)
                 return made
             case ast.Name(id=name) if hasattr(builtins, name):
-                wrapped = self._may_be_users(node.func) or name in CHOOSING
+                wrapped = self._may_be_users(node.func) or name in CHOOSING | MEASURING
             case ast.Attribute(attr=name) if name in CALLING:
                 wrapped = True
             case _:

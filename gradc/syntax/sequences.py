@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from gradc.syntax.values import as_index, as_traced, control, is_array, is_count, is_traced, where
+from gradc.syntax.values import (
+    as_index,
+    as_traced,
+    control,
+    is_array,
+    is_count,
+    is_dynamic,
+    is_traced,
+    where,
+)
 
 
 class Indexed:
@@ -57,7 +66,11 @@ class Rows(Indexed):
 
     def __init__(self, array: Any) -> None:
         self.array = array
-        self.length = len(array)
+        self.length = array.shape[0]
+
+    def bounds(self) -> Iterator[Any]:
+        """The length, where it is traced."""
+        return (n for n in (self.length,) if is_traced(n))
 
     def at(self, i: Any) -> Any:
         """``array[i]``."""
@@ -187,7 +200,7 @@ def indexed(iterable: Any) -> Indexed | None:
         return Numbers(iterable)
     if type(iterable) is made_range():
         return Counted(iterable, forced=True)
-    if is_array(iterable) and iterable.shape:
+    if (is_array(iterable) or is_dynamic(iterable)) and iterable.shape:
         return Rows(iterable)
     return None
 

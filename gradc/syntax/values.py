@@ -50,6 +50,11 @@ def is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray) or type(value) is Tracer
 
 
+def is_dynamic(value: Any) -> bool:
+    """Whether a value is an array of unknown length, as a slice with traced bounds is."""
+    return getattr(type(value), "is_dynamic", False)
+
+
 def predicate(value: Any) -> Any:
     """The truth of a traced value, traced.
 

@@ -341,7 +341,7 @@ def test_what_stays_as_it_is():
         if TOP:
             yield 1
 
-    for function in (straight, namespace["made"], steps, len, np.sin, np.sum, copy.copy, int):
+    for function in (straight, namespace["made"], steps, abs, np.sin, np.sum, copy.copy, int):
         assert call(function) is function
     assert "source is not available" in family(namespace["made"])
 

@@ -1,0 +1,175 @@
+"""Copies, new arrays like a dynamic one, and other orders of its axes and elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from gradc.dynamic.array import DynamicArray, Given, Places, lifted
+from gradc.dynamic.axes import Length, Run, length_of
+from gradc.dynamic.broadcasting import combined
+from gradc.dynamic.functions import implements
+from gradc.dynamic.loops import assign, each, folded_over, materialised, room_for
+from gradc.dynamic.views import whole
+from gradc.errors import UnsupportedError
+from gradc.numpy_api.values import as_tracer, normalized
+from gradc.tracer import constant
+
+
+@implements(np.copy)
+def copy(a: Any) -> Any:
+    return materialised(lifted(a))
+
+
+@implements(np.zeros_like, np.empty_like)
+def zeros_like(a: Any, dtype: Any = None) -> Any:
+    return room_for(a, a.dtype if dtype is None else np.dtype(dtype))
+
+
+@implements(np.ones_like)
+def ones_like(a: Any, dtype: Any = None) -> Any:
+    return room_for(a, a.dtype if dtype is None else np.dtype(dtype), 1)
+
+
+@implements(np.shape)
+def shape(a: Any) -> Any:
+    return a.shape
+
+
+@implements(np.ndim)
+def ndim(a: Any) -> int:
+    return len(a.axes)
+
+
+@implements(np.size)
+def size(a: Any, axis: Any = None) -> Any:
+    return a.size if axis is None else a.shape[axis]
+
+
+@implements(np.flip)
+def flip(m: Any, axis: Any = None) -> Any:
+    chosen = range(m.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    turned = {normalized(k, m.ndim) for k in chosen}
+    return m[tuple(slice(None, None, -1 if k in turned else None) for k in range(m.ndim))]
+
+
+@implements(np.expand_dims)
+def expand_dims(a: Any, axis: int) -> Any:
+    at = normalized(axis, a.ndim + 1)
+    return a[(*[slice(None)] * at, None)]
+
+
+@implements(np.ravel)
+def ravel(a: Any) -> Any:
+    _require_vector(a, "np.ravel")
+    return a
+
+
+@implements(np.transpose)
+def transpose(a: Any, axes: Any = None) -> Any:
+    order = tuple(reversed(range(a.ndim))) if axes is None else tuple(
+        normalized(k, a.ndim) for k in axes)
+    if order == tuple(range(a.ndim)):
+        return a
+    a = lifted(a)
+    unknown = [k for k, x in enumerate(a.axes) if isinstance(x, Length)]
+    known = [k for k in range(len(a.axes)) if k not in unknown]
+    # Which of the new unknown axes an old one is, and how the known ones are to be turned.
+    places_of = [[k for k in order if k in unknown].index(k) for k in unknown]
+    turned = tuple(known.index(k) for k in order if k in known)
+    new = {s: s.unfollowed() for s in a.sources}
+
+    def at(places: Places, given: Given) -> Any:
+        found = a.at([places[n] for n in places_of], {old: given[s] for old, s in new.items()})
+        return np.transpose(found, turned) if len(turned) > 1 else found
+
+    return DynamicArray([a.axes[k] for k in order], a.dtype, at, list(new.values()))
+
+
+@implements(np.diff)
+def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+    _require_vector(a, "np.diff")
+    for _ in range(n):
+        a = a[1:] - a[:-1]
+    return a
+
+
+@implements(np.sort)
+def sort(a: Any, axis: int = -1, kind: Any = None) -> Any:
+    a = lifted(a)
+    _require_vector(a, "np.sort")
+    # What is beyond the end sorts behind all others.
+    last = np.nan if a.dtype.kind == "f" else True if a.dtype == bool else np.iinfo(a.dtype).max
+    memory = _memory(a, last)
+    return whole(as_tracer(np.sort(memory))).first(a.axes)
+
+
+@implements(np.concatenate, np.hstack)
+def concatenate(arrays: Any, axis: int = 0) -> Any:
+    parts = [lifted(x) for x in arrays]
+    for part in parts:
+        _require_vector(part, "np.concatenate")
+    lengths = [x.axes[0] for x in parts]
+    most = sum(n.most if isinstance(n, Length) else n for n in lengths)
+    memory = constant(np.zeros(most, np.result_type(*(x.dtype for x in parts))))
+    start: Any = 0
+    for part, n in zip(parts, lengths, strict=True):
+        if isinstance(n, Length):
+            assign(whole(memory).runs([Run(start, 1, n)]), part)
+            start = start + n.value
+        else:
+            memory[start : start + n] = part.at((), part.given())
+            start += n
+    return whole(memory).first([length_of(start, most)])
+
+
+@implements(np.append)
+def append(arr: Any, values: Any, axis: Any = None) -> Any:
+    return concatenate([x if np.ndim(x) else np.asarray(x)[None] for x in (arr, values)])
+
+
+def _memory(x: DynamicArray, fill: Any) -> Any:
+    """Memory that holds the elements, and ``fill`` behind them."""
+    room = tuple(a.most if isinstance(a, Length) else a for a in x.axes)
+    memory, given = constant(np.full(room, fill, x.dtype)), x.given()
+    view = whole(memory).first(x.axes)
+    each(x.lengths, lambda places: view.put(places, x.at(places, given)))
+    return memory
+
+
+def _require_vector(a: DynamicArray, name: str) -> None:
+    if len(a.axes) != 1:
+        raise UnsupportedError(
+            f"{name} of an array of several axes, one of unknown length", types=[str(a)],
+            remedy="a loop over rows",
+        )
+
+
+def _running(function: Any, join: Any, start: int) -> None:
+    """Register a reduction with all that it gives on its way."""
+
+    @implements(function)
+    def ours(a: Any, axis: Any = None, dtype: Any = None) -> Any:
+        a = lifted(a)
+        _require_vector(a, f"np.{function.__name__}")
+        wanted = function(np.ones(1, a.dtype)).dtype if dtype is None else np.dtype(dtype)
+        out, given = room_for(a, wanted), a.given()
+
+        def step(places: Places, state: Any) -> Any:
+            state = join(state, a.at(places, given).astype(wanted))
+            out.put(places, state)
+            return state
+
+        folded_over(a.lengths, wanted.type(start), step)
+        return out
+
+
+_running(np.cumsum, np.add, 0)
+_running(np.cumprod, np.multiply, 1)
+
+
+def astype(a: DynamicArray, dtype: Any) -> DynamicArray:
+    """The elements in another dtype."""
+    wanted = np.dtype(dtype)
+    return combined(lambda x: x.astype(wanted), [lifted(a)], wanted)
