@@ -230,7 +230,8 @@ def _output(leaf: Any, place: str) -> Value:
     if getattr(leaf, "is_dynamic", False):
         made = leaf.lengths[0].value.value.node.locs
         raise leaf.refusal(
-            f"the function's {place}", "out = np.zeros(len(a)); out[: x.shape[0]] = x, and the length beside it",
+            f"the function's {place}",
+            "out = np.zeros(len(a)); out[: x.shape[0]] = x, and the length beside it",
             made[0] if made else None,
         )
     kind = f"array of {leaf.dtype}" if isinstance(leaf, np.ndarray) else type(leaf).__name__
