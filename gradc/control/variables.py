@@ -22,8 +22,10 @@ from gradc.control.aliases import (
     was_written,
 )
 from gradc.control.carries import Carry, carry_of, is_number, line_of, restructured
+from gradc.control.regions import here
 from gradc.control.state import same_static, structure_of
 from gradc.control.undefined import Missing, Undefined, bare, blank, in_line, missing
+from gradc.ir.graph import Node
 from gradc.tracer import Tracer
 from gradc.tree import TreeDef, flatten, paths, unflatten
 
@@ -205,7 +207,8 @@ class Variables:
             v.value = Undefined(
                 f"`{v.name}` is a slice of unknown length of an iteration, which ended")
             return False
-        v.flagged = v.is_users and missing(v.name, leaves) is not None
+        perhaps = missing(v.name, leaves) is not None or _is_checked(v.name, here().builder.nodes)
+        v.flagged = v.is_users and perhaps
         v.leaves = [blank(leaf) if is_number(leaf) else leaf for leaf in leaves]
         v.late = True
         return True
@@ -264,6 +267,17 @@ class Variables:
                     [x for k, x in enumerate(leaves) if x is not v.leaves[k]])
                 out.append(unflatten(v.tree, leaves))
         return tuple(out)
+
+
+def _is_checked(name: str, nodes: Sequence[Node]) -> bool:
+    """Whether there are nodes that check that a variable has a value."""
+    todo = list(nodes)
+    while todo:
+        node = todo.pop()
+        if node.op.name == "assigned" and node.attrs["name"] == name:
+            return True
+        todo += (inner for _, region in node.regions for inner in region.nodes)
+    return False
 
 
 def _same_view(a: Any, b: Any) -> bool:
