@@ -179,7 +179,8 @@ class DynamicArray(Operators, Methods):
         if _is_advanced(items):
             from gradc.dynamic.views import picked_by
 
-            return picked_by(self, items).frozen()
+            picked = picked_by(self, items)
+            return picked.frozen() if picked.lengths else picked.at((), picked.given())
         return _Part(self, items).array()
 
     def __setitem__(self, index: Any, new: Any) -> None:

@@ -95,14 +95,20 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     return a
 
 
-@implements(np.sort)
-def sort(a: Any, axis: int = -1, kind: Any = None) -> Any:
-    a = lifted(a)
-    _require_vector(a, "np.sort")
-    # What is beyond the end sorts behind all others.
-    last = np.nan if a.dtype.kind == "f" else True if a.dtype == bool else np.iinfo(a.dtype).max
-    memory = _memory(a, last)
-    return whole(as_tracer(np.sort(memory))).first(a.axes)
+def _in_order(function: Any) -> None:
+    """Register what sorts a vector, or says how."""
+
+    @implements(function)
+    def ours(a: Any, axis: int = -1, kind: Any = None, stable: Any = None) -> Any:
+        a = lifted(a)
+        _require_vector(a, f"np.{function.__name__}")
+        # What is beyond the end sorts behind all others, and equal ones stay in their order.
+        last = np.nan if a.dtype.kind == "f" else True if a.dtype == bool else np.iinfo(a.dtype).max
+        return whole(as_tracer(function(_memory(a, last), kind="stable"))).first(a.axes)
+
+
+_in_order(np.sort)
+_in_order(np.argsort)
 
 
 @implements(np.concatenate, np.hstack)

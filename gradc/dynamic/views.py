@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from gradc.context import contexts
-from gradc.dynamic.array import DynamicArray, Given, Places, Source, lifted
-from gradc.dynamic.axes import Length
+from gradc.dynamic.array import DynamicArray, Given, Places, Source, is_whole, lifted
+from gradc.dynamic.axes import BEYOND, Length
 from gradc.errors import IndexingError, UnsupportedError
 from gradc.numpy_api.values import as_tracer
 from gradc.picks import key_of
@@ -32,11 +32,11 @@ def whole(t: Tracer) -> DynamicArray:
     return DynamicArray(t.shape, t.dtype, at, [source], put)
 
 
-def picked_by(whole: DynamicArray, items: Sequence[Any]) -> DynamicArray:
+def picked_by(whole: DynamicArray, items: Sequence[Any]) -> Any:
     """``whole[items]`` where one of the items is an array of integers."""
     arrays = [k for k, i in enumerate(items) if isinstance(i, DynamicArray) or np.ndim(i)]
     others = [i for k, i in enumerate(items) if k not in arrays]
-    if len(arrays) > 1 or any(not (type(i) is slice and i == slice(None)) for i in others):
+    if len(arrays) > 1 or not all(map(is_whole, others)):
         raise UnsupportedError(
             "an array of unknown length among several indices", types=map(str, items),
             remedy="one index at a time, x[rows][:, column]; or a loop",
@@ -45,36 +45,67 @@ def picked_by(whole: DynamicArray, items: Sequence[Any]) -> DynamicArray:
     index, whole = lifted(items[k]), whole.unfollowed()
     if index.dtype.kind not in "iu":
         raise UnsupportedError(
-            f"an array of {index.dtype} of unknown length as an index", types=[str(index)],
-            remedy="np.where(mask, a, other), or a loop",
+            f"an array of {index.dtype} as an index of an array of unknown length, or of unknown "
+            "length itself", types=[str(index)], remedy="np.where(mask, a, other), or a loop",
         )
-    count = len(index.lengths)
-    # Of what is before the axis, of the index, of what is behind it.
+    axis = whole.axes[k]
+    if isinstance(axis, Length):
+        index = within(index, axis)
+    # Of the unknown axes: those before the axis, those of the index, those behind.
     before = sum(isinstance(a, Length) for a in whole.axes[:k])
-    lead = len(whole.known[: k - before])
-    inside = isinstance(whole.axes[k], Length)
-    sources = [*whole.sources, *index.sources]
+    count = len(index.lengths)
+    known = [slice(None)] * (k - before)
 
-    def split(places: Places) -> tuple[list[Any], list[Any]]:
-        mine = places[before : before + count]
-        return list(mine), [*places[:before], *places[before + count :]]
+    def placed(places: Places, place: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        """Where to look in the whole, and the index into what is there."""
+        rest = [*places[:before], *places[before + count :]]
+        if isinstance(axis, Length):
+            return [*rest[:before], place, *rest[before:]], ()
+        return rest, (*known, place)
 
     def at(places: Places, given: Given) -> Any:
-        mine, rest = split(places)
-        place = index.at(mine, given)
-        if inside:
-            raise UnsupportedError("an array of unknown length was indexed by an array",
-                                   types=[str(whole)], remedy="a loop")
-        return whole.at(rest, given)[(*[slice(None)] * lead, place)]
+        where, inner = placed(places, index.at(places[before : before + count], given))
+        found = whole.at(where, given)
+        return found[inner] if inner else found
 
     def put(places: Places, rests: tuple[Any, ...], value: Any) -> None:
-        mine, rest = split(places)
-        place = index.at(mine, index.given())
+        where, inner = placed(
+            places, index.at(places[before : before + count], index.given()))
         assert whole._put is not None
-        whole._put(rest, ((*[slice(None)] * lead, place), *rests), value)
+        whole._put(where, (inner, *rests) if inner else rests, value)
 
+    if isinstance(axis, Length) and index.known:
+        if len(whole.axes) > 1 or index.lengths:
+            raise UnsupportedError(
+                "an array of several axes, one of unknown length, was indexed by an array along "
+                "that one", types=[str(whole), str(index)], remedy="a loop over the places",
+            )
+        return lifted(_at_each(whole, index.at((), index.given())))
     axes = (*whole.axes[:k], *index.axes, *whole.axes[k + 1 :])
+    sources = [*whole.sources, *index.sources]
     return DynamicArray(axes, whole.dtype, at, sources, put if whole.is_view else None)
+
+
+def _at_each(vector: DynamicArray, index: Tracer) -> Any:
+    """The elements of a vector at places of known number."""
+    from gradc.dynamic.loops import folded
+
+    flat, given = index.reshaped((index.size,)), vector.given()
+    memory = constant(np.zeros(index.size, vector.dtype))
+
+    def step(k: Any, state: tuple[()]) -> tuple[()]:
+        memory[k] = vector.at([flat[k]], given)
+        return state
+
+    folded(index.size, (), step)
+    return memory.reshaped(index.shape)
+
+
+def within(index: DynamicArray, axis: Length) -> DynamicArray:
+    """Places along an axis, counted from its beginning; of those outside, one beyond any axis."""
+    n = axis.value
+    made: Any = np.where(index < 0, index + n, index)
+    return lifted(np.where((made >= 0) & (made < n), made, BEYOND))
 
 
 def masked(t: Tracer, mask: Any) -> DynamicArray:
@@ -87,7 +118,8 @@ def masked(t: Tracer, mask: Any) -> DynamicArray:
             f"{t.shape}", types=[describe(t)], remedy="check the shape of the mask")
     rest = t.shape[n:]
     flat = whole(t if n == 1 else t.reshaped((mask.size, *rest)))
-    return picked_by(flat, [places_of(mask), *[slice(None)] * len(rest)])
+    made: DynamicArray = picked_by(flat, [places_of(mask), *[slice(None)] * len(rest)])
+    return made
 
 
 def places_of(mask: Tracer) -> DynamicArray:

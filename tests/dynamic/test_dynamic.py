@@ -14,6 +14,7 @@ from gradc.errors import (
     UndefinedError,
     UnsupportedError,
 )
+from tests.dynamic import writes  # noqa: F401  # it registers programs, too
 from tests.dynamic.programs import PROGRAMS, A, X
 
 NAMES = sorted(PROGRAMS)
