@@ -173,6 +173,18 @@ def iteration(original: Any, args: Args, kwargs: Kwargs) -> Any:
     )
 
 
+def error_state(original: Any, args: Args, kwargs: Kwargs) -> Any:
+    """np.errstate and np.seterr: refused if floating-point errors are to raise, or to call."""
+    for name, how in (*kwargs.items(), *(("all", x) for x in args)):
+        if how in ("raise", "call", "log"):
+            raise UnsupportedError(
+                f"np.{original.__name__}({name}={how!r}): compiled code gives infinities and NaN, "
+                "and raises nothing",
+                remedy="test the result: np.isfinite(y).all(), outside the compiled function",
+            )
+    return original(*args, **kwargs)
+
+
 def concatenator(original: Any, columns: bool, key: Any) -> Any:
     """np.r_[...] and np.c_[...] of Tracers: arrays, numbers and ranges joined."""
     items = key if isinstance(key, tuple) else (key,)

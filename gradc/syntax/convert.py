@@ -195,7 +195,8 @@ def reason(code: CodeType) -> str:
         return GENERATOR
     known = _families.get(id(code))
     if known is None or known[0]() is not code:
-        return "nothing that gradc rewrote called it"
+        return "nothing that gradc rewrote called it" + (
+            ", but Python itself" if code.co_name.startswith("__") else "")
     found = known[1]
     return found if isinstance(found, str) and found not in (REWRITTEN, STRAIGHT, OWN) else ""
 

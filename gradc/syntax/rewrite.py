@@ -231,7 +231,10 @@ class Rewriter:
     def _With(self, node: ast.With, place: Place) -> list[ast.stmt]:
         items = [self.expression.inside(item) for item in node.items]
         body = self._inner(node.body, place, wall=node)
-        return [ast.copy_location(ast.With(items, body), node)]
+        calls = [one.context_expr for one in node.items if isinstance(one.context_expr, ast.Call)]
+        caught = {_name(kind) for call in calls if _name(call.func) == "suppress"
+                  for kind in call.args}
+        return [ast.copy_location(ast.With(items, _minded(body, caught, node)), node)]
 
     def _Try(self, node: ast.Try, place: Place) -> list[ast.stmt]:
         return [self._guarded(node, place)]
@@ -244,9 +247,7 @@ class Rewriter:
         self.expression.in_try = before or not _CATCH_ATTRIBUTES.isdisjoint(caught(node))
         body = self._inner(node.body, place, wall=node)
         self.expression.in_try = before
-        if names := sorted(caught(node) & CAUGHT):
-            guard = hook("guarding", *map(ast.Constant, names), at=node)
-            body = [located(ast.With([ast.withitem(guard)], body), node)]
+        body = _minded(body, caught(node), node)
         orelse, final = (
             self._inner(block, place, wall=node) for block in (node.orelse, node.finalbody)
         )
@@ -310,10 +311,22 @@ def caught(node: Any) -> set[str]:
     found: set[str] = set()
     for handler in node.handlers:
         kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
-        for kind in kinds:
-            found.add("BaseException" if kind is None else getattr(
-                kind, "attr", getattr(kind, "id", "")))
+        found |= {"BaseException" if kind is None else _name(kind) for kind in kinds}
     return found
+
+
+def _name(kind: ast.expr) -> str:
+    """The last part of a name with dots."""
+    return str(getattr(kind, "attr", getattr(kind, "id", "")))
+
+
+def _minded(body: list[ast.stmt], names: set[str], at: ast.stmt) -> list[ast.stmt]:
+    """A block in which some exceptions are caught: of arithmetic, they are watched for."""
+    known = sorted(names & CAUGHT)
+    if not known:
+        return body
+    guard = hook("guarding", *map(ast.Constant, known), at=at)
+    return [located(ast.With([ast.withitem(guard)], body), at)]
 
 
 def has_raise(block: list[ast.stmt]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +103,15 @@ def in_a_function(x: Any, y: Any) -> Any:
         return 0.0
 
 
+def suppressed(x: Any, y: Any) -> Any:
+    z = 0.0
+    with contextlib.suppress(KeyError, ZeroDivisionError):
+        z = x / y  # !
+    return z
+
+
 @pytest.mark.parametrize(("program", "what"), [
+    (suppressed, "`/` of traced Python numbers in a `try` that catches ZeroDivisionError"),
     (of_a_division, "`/` of traced Python numbers in a `try` that catches ZeroDivisionError"),
     (of_a_remainder, "`%` of traced Python numbers in a `try` that catches ArithmeticError"),
     (of_integers, "`//` of traced Python numbers in a `try` that catches ZeroDivisionError"),
@@ -124,6 +133,30 @@ def test_refused(program: Callable[[Any, Any], Any], what: str) -> None:
     assert info.value.where is not None
     assert info.value.where.file == __file__
     assert info.value.where.line == program.__code__.co_firstlineno + marked
+
+
+@pytest.mark.parametrize(("state", "name"), [
+    (lambda: np.errstate(all="raise"), "np.errstate(all='raise')"),
+    (lambda: np.errstate(divide="raise", over="ignore"), "np.errstate(divide='raise')"),
+    (lambda: np.seterr("raise"), "np.seterr(all='raise')"),
+    (lambda: np.seterr(invalid="call"), "np.seterr(invalid='call')"),
+])  # fmt: skip
+def test_of_numpys_errors(state: Callable[[], Any], name: str) -> None:
+    def f(x: Any) -> Any:
+        state()
+        return 1 / x
+
+    before = np.geterr()
+    with pytest.raises(GradcError) as info:
+        gradc.compile(f)(np.ones(2))
+    assert info.value.what.startswith(name)
+    assert np.geterr() == before
+
+    def ignoring(x: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return 1 / x
+
+    assert gradc.compile(ignoring)(np.zeros(1)) == np.inf
 
 
 def by_what_is_known(x: Any, y: Any) -> Any:
