@@ -20,14 +20,14 @@ from gradc.codegen.loops import LoopProgram, Print
 from gradc.codegen.machine import memory_bytes
 from gradc.codegen.program import schedule
 from gradc.codegen.region import tape
-from gradc.codegen.region.emit import UNASSIGNED
 from gradc.codegen.region.emit_loop import LIMIT
 from gradc.codegen.region.stages import all_stages
+from gradc.codegen.region.straight import MISMATCH, UNASSIGNED
 from gradc.codegen.structure import Structure
 from gradc.codegen.targets import Target, host
 from gradc.ir.graph import Graph, Loc, Node
 from gradc.ir.ops.control import NoTapeMemory, TooManyTrips
-from gradc.ir.ops.effects import Unassigned
+from gradc.ir.ops.effects import Mismatch, Unassigned
 from gradc.ir.ops.random import WRONG, ParameterError
 from gradc.ir.types import UNKNOWN
 
@@ -182,6 +182,8 @@ class Failure(NamedTuple):
         if self.code == UNASSIGNED:
             assert self.node is not None
             return Unassigned(**self.node.attrs)
+        if self.code == MISMATCH:
+            return Mismatch()
         if self.code == tape.NO_MEMORY:
             return NoTapeMemory(self.asked + 1)
         if self.node is not None and self.node.op.name in WRONG:

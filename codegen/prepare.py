@@ -22,7 +22,7 @@ from gradc.ir.types import I64, UNKNOWN, TensorType
 #: ops with regions
 REGIONS = frozenset(("loop", "branch"))
 #: ops whose operands are read from memory as whole arrays
-OPAQUE = irregular.OPS | REGIONS | {"matmul", "debug_print", "assigned", "extent"}
+OPAQUE = irregular.OPS | REGIONS | {"matmul", "debug_print", "assigned", "fitting", "extent"}
 #: ops that put pieces together in memory
 ASSEMBLED = frozenset(("concat", "update_slice", "embed"))
 

@@ -23,7 +23,7 @@ from gradc.codegen.prepare import ASSEMBLED, REGIONS, prepare
 from gradc.codegen.region import refined, tape
 from gradc.codegen.region.ranges import ANY, Range, ranges
 from gradc.codegen.region.stages import Register, Scalar, number_of, takes_memory
-from gradc.codegen.region.straight import Assigned, Extent, Straight
+from gradc.codegen.region.straight import CODES, Extent, Required, Straight
 from gradc.codegen.remat import rematerialise
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.sharing import Sharing
@@ -351,9 +351,9 @@ class Lowering(Sharing):
             read = Load(0, self.memory(node.operands[0]), Affine(0, ()))
             found = Store(self.memory(node.id), Affine(0, ()), 1)
             return [Straight((read, Extent(1, 0), found))]
-        if node.op.name == "assigned":
+        if node.op.name in ("assigned", "fitting"):
             read = Load(0, self.memory(node.operands[0]), Affine(0, ()))
-            return [Straight((read, Assigned(0, self.number(node))))]
+            return [Straight((read, Required(0, CODES[node.op.name], self.number(node))))]
         if node.op.name in REGIONS:
             from gradc.codegen.region import stages_of  # which lowers regions as graphs are
 

@@ -234,8 +234,11 @@ def of_a_run(
     """The gradc error for one that the compiled code, or the interpreter, ended with.
 
     An index was out of bounds, the parameters of random numbers were none, a loop ran too often,
-    there was no memory for what it keeps, or a variable was read that nothing had assigned.
+    there was no memory for what it keeps, a variable was read that nothing had assigned, or lengths
+    were different that are to be equal.
     """
+    from gradc.ir.ops.effects import Mismatch
+
     if isinstance(error, GradcError):
         return error
     if isinstance(error, IndexError):
@@ -243,6 +246,9 @@ def of_a_run(
         return IndexingError(str(error), where=where, types=types, remedy=remedy)
     if isinstance(error, UnboundLocalError):
         return UndefinedError(str(error), where=where, remedy=UNASSIGNED)
+    if isinstance(error, Mismatch):
+        remedy = "slices with the same bounds on both sides"
+        return ShapeError(str(error), where=where, remedy=remedy)
     if isinstance(error, MemoryError):
         remedy = "keep less with gradc.checkpoint, or run the loop fewer times"
         where = where or next(iter(getattr(error, "locs", ())), None)

@@ -17,6 +17,7 @@ from gradc.errors import (
     IndexingError,
     ReadOnlyError,
     ShapeError,
+    UnsupportedError,
     from_numpy,
 )
 from gradc.index_plan import Plan, is_dynamic, normalized, plan, traced_mask
@@ -163,14 +164,26 @@ def write(t: Tracer, index: Any, new: Any) -> None:
 def _write_dynamic(t: Tracer, index: Any, new: Any) -> None:
     """Write an array of unknown length."""
     from gradc.dynamic.loops import assign
-    from gradc.dynamic.views import masked
+    from gradc.dynamic.views import masked, whole
 
     mask = traced_mask(index)
     if mask is not None:
         assign(masked(t, mask), new)
         return
     (given,) = [x for x in (new if isinstance(new, (list, tuple)) else [new]) if has_dynamic(x)][:1]
-    raise given.refusal("an index of known length", "a slice with the same bounds, a[:i] = x[:i]")
+    if given is not new:
+        raise given.refusal("an array of several, which is written")
+    assign(whole(t.through(*_basic(t, index))), new)
+
+
+def _basic(t: Tracer, index: Any) -> list[Any]:
+    """The steps to the view that an index takes. Raises UnsupportedError for arrays of places."""
+    p = plan(index, t.shape)
+    if p.arrays:
+        raise UnsupportedError(
+            "an array of unknown length was written to places", types=[describe(t)],
+            remedy="a slice of the places with the same bounds, a[places[:i]] = x[:i]")
+    return p.steps
 
 
 def _result_shape(moved: Tracer, p: Plan, where: Shape, perm: Shape | None) -> Shape:

@@ -15,7 +15,7 @@ from gradc.errors import of_a_run
 from gradc.fingerprint import key
 from gradc.ir.graph import Graph
 from gradc.ir.ops.control import NoTapeMemory, TooManyTrips
-from gradc.ir.ops.effects import Unassigned
+from gradc.ir.ops.effects import Mismatch, Unassigned
 from gradc.ir.ops.random import ParameterError
 from gradc.ir.types import TensorType
 from gradc.lowering import Lowered
@@ -188,7 +188,7 @@ def object_code_of(text: str) -> bytes:
 
 
 #: the failures of native code
-ENDS = (IndexError, ParameterError, TooManyTrips, NoTapeMemory, Unassigned)
+ENDS = (IndexError, ParameterError, TooManyTrips, NoTapeMemory, Unassigned, Mismatch)
 
 
 def error_of(failed: Failure) -> BaseException:

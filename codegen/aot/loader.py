@@ -75,7 +75,7 @@ def _function(symbol, params, workspace):
 
 #: the exceptions of codes
 _ERRORS = {
-    1: "IndexError", 4: "RuntimeError", 5: "MemoryError", 7: "UnboundLocalError",
+    1: "IndexError", 4: "RuntimeError", 5: "MemoryError", 7: "UnboundLocalError", 8: "ValueError",
     messages.NOT_FINITE: "FloatingPointError",
 }
 

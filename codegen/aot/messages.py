@@ -9,8 +9,9 @@ from gradc.codegen.aot.objects import exported
 from gradc.codegen.kernel import Failure
 from gradc.codegen.llvm import Builder, Module
 from gradc.codegen.loops import LoopProgram
-from gradc.codegen.region.emit import UNASSIGNED
 from gradc.codegen.region.emit_loop import LIMIT
+from gradc.codegen.region.straight import CODES as REQUIRED
+from gradc.codegen.region.straight import MISMATCH, UNASSIGNED
 from gradc.codegen.region.tape import NO_MEMORY
 from gradc.codegen.targets import Target
 from gradc.ir.graph import Node
@@ -25,13 +26,14 @@ CODES = {
     LIMIT: ("ERROR_TRIPS", "a while loop ran more often than its max_trips"),
     NO_MEMORY: ("ERROR_MEMORY", "there is no memory for what a loop keeps for its gradient"),
     UNASSIGNED: ("ERROR_UNASSIGNED", "a variable was read that nothing had assigned"),
+    MISMATCH: ("ERROR_MISMATCH", "arrays meet whose lengths, known only when run, are different"),
     NULL_POINTER: ("ERROR_NULL", "a pointer is null"),
     NOT_FINITE: ("ERROR_NOT_FINITE", "a loss in training is not finite"),
 }
 
 
 #: what an op ends with where it fails, if not with 1
-_OF_OPS = {"loop": LIMIT, "assigned": UNASSIGNED}
+_OF_OPS = {"loop": LIMIT, **REQUIRED}
 
 
 def of_nodes(program: LoopProgram) -> list[str]:

@@ -16,10 +16,10 @@ from gradc.codegen.region.emit_loop import LoopEmitter
 from gradc.codegen.region.stages import Branch, Given, Loop, Number, Register, Scalar
 from gradc.codegen.region.straight import (
     Address,
-    Assigned,
     Element,
     Extent,
     Known,
+    Required,
     Straight,
     Update,
     View,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _POINT = Affine(0, ())
 
-#: status: a variable was read that nothing had assigned
-UNASSIGNED = 7
 
 
 @dataclass
@@ -123,9 +121,9 @@ class Region:
                 case Extent(value, of):
                     at = self.b.cast("inttoptr", self.values[of].val, "ptr")
                     self.values[value] = Lane(tape.length(self.b, at), I64)
-                case Assigned(value, number):
-                    missing = self.b.xor(self.values[value].val, self.b.const(True, "i1"))
-                    self.function.stop(missing, UNASSIGNED, number)
+                case Required(value, code, number):
+                    fails = self.b.xor(self.values[value].val, self.b.const(True, "i1"))
+                    self.function.stop(fails, code, number)
                 case View(view, address):
                     self.function.pointers[view.name] = self.address(address)
                 case _:

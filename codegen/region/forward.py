@@ -18,7 +18,7 @@ from typing import Any
 
 from gradc.codegen.region.forms import Forms, Inside, rewritten
 from gradc.codegen.region.stages import Forward, Loop, Register
-from gradc.codegen.region.straight import Assigned, Element, Known, Straight, Update, View
+from gradc.codegen.region.straight import Element, Known, Required, Straight, Update, View
 from gradc.codegen.statements import Compute
 from gradc.ir.forms import Form
 
@@ -171,8 +171,8 @@ class _Replacement:
         match s:
             case Compute(value, node, operands):
                 return Compute(value, node, tuple(map(self._value, operands)))
-            case Assigned(value, number):
-                return Assigned(self._value(value), number)
+            case Required(value, code, number):
+                return Required(self._value(value), code, number)
             case Update():
                 old = None if s.old is None else self._value(s.old)
                 return replace(s, value=self._value(s.value), old=old)

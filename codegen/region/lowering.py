@@ -23,7 +23,16 @@ from gradc.codegen.region.schedule import (
     spilled,
 )
 from gradc.codegen.region.stages import Number, Register, Scalar, number_of
-from gradc.codegen.region.straight import Address, Assigned, Element, Extent, Straight, Update, View
+from gradc.codegen.region.straight import (
+    CODES,
+    Address,
+    Element,
+    Extent,
+    Required,
+    Straight,
+    Update,
+    View,
+)
 from gradc.codegen.schedule import Group, Scheduler, Single
 from gradc.codegen.statements import Affine, Buffer, Compute, Literal, Load, Store
 from gradc.codegen.targets import Target
@@ -191,8 +200,8 @@ class RegionLowering(Lowering):
                 out.append(Element(node.id, address))
         elif node.op.name == "extent":
             out.append(Extent(node.id, *values))
-        elif node.op.name == "assigned":
-            out.append(Assigned(values[0], self.number(node)))
+        elif node.op.name in CODES:
+            out.append(Required(values[0], CODES[node.op.name], self.number(node)))
         else:
             out.append(Compute(node.id, node, tuple(values)))
         if node.id in self.spilled:

@@ -17,7 +17,7 @@ def is_straight(graph: Graph, node: Node) -> bool:
     name = node.op.name
     if name in ("scatter_set", "scatter_add"):
         return all(graph.nodes[i].type.rank == 0 for i in node.operands[1:])
-    if name in ("assigned", "extent"):
+    if name in ("assigned", "fitting", "extent"):
         return True
     if node.op.family in ("source", "control") or name in OPAQUE or name in ASSEMBLED:
         return False

@@ -95,14 +95,22 @@ class Extent:
         return f"v{self.value} = extent v{self.tape}"
 
 
+#: statuses: a variable was read that nothing had assigned; lengths differ that are to be equal
+UNASSIGNED, MISMATCH = 7, 8
+
+#: op that requires its operand to hold -> the status if it does not
+CODES = {"assigned": UNASSIGNED, "fitting": MISMATCH}
+
+
 @dataclass(frozen=True)
-class Assigned:
-    """A check that a variable has a value: ``value``, a bool, says whether.
+class Required:
+    """A check that ``value``, a bool, holds: else the kernel ends with status ``code``.
 
     ``number`` is that of the node in the program's checked ones.
     """
 
     value: int
+    code: int
     number: int
 
     def __str__(self) -> str:

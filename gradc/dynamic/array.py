@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gradc.cells import Cell
 from gradc.dynamic.axes import BEYOND, Axis, Length, Run, run_of
+from gradc.dynamic.sources import At, Elements, Given, Places, Source
 from gradc.errors import IndexingError, TracerIndexError
 from gradc.ir.graph import Loc
 from gradc.ir.types import SHORT, Shape
@@ -18,46 +18,6 @@ from gradc.numpy_api.values import as_tracer, is_traced, operand
 from gradc.operators import Operators
 from gradc.picks import window_of
 from gradc.tracer import Tracer
-
-#: where elements are: an integer for each axis of unknown length, in order
-Places = Sequence[Any]
-Given = Mapping["Source", Tracer]
-#: the elements at places: an array of the axes whose length is known
-At = Callable[[Places, Given], Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """An array that elements are read from: as it is, or as it was at a ``version``.
-
-    ``picked`` is what is read of it, as an index whose runs are numbered: the axis of the array
-    made of it that they go along. It is None if that is not followed.
-    """
-
-    array: Tracer
-    picked: tuple[Any, ...] | None
-    version: int | None = None
-    copy: Tracer | None = None
-
-    def now(self) -> Tracer:
-        """What is to be read."""
-        if self.copy is None or self.version == self.array.cell.version:
-            return self.array
-        return self.copy
-
-    def unfollowed(self) -> Source:
-        """The same, of which is not known any more what is read."""
-        return Source(self.array, None, self.version, self.copy)
-
-    def frozen(self) -> Source:
-        """The same with the values that there are now."""
-        if self.copy is not None or self.array.is_scalar:
-            return self
-        cell = self.array.cell
-        own = Cell(cell.trace, cell.value, None if cell.array is None else cell.array.copy())
-        own.check = cell.check
-        copy = Tracer(own, self.array.shape, self.array.dtype, self.array.path)
-        return Source(self.array, self.picked, cell.version, copy)
 
 
 class DynamicArray(Operators, Methods):
@@ -84,7 +44,7 @@ class DynamicArray(Operators, Methods):
     ) -> None:
         self.axes = tuple(axes)
         self._dtype = dtype
-        self._at = at
+        self._at = at if isinstance(at, Elements) else Elements(at)
         self.sources = tuple(sources)
         self._put = put
 
@@ -139,6 +99,9 @@ class DynamicArray(Operators, Methods):
         """An array of the values that there are now, whatever is written later."""
         pairs = [(source, source.frozen()) for source in self.sources]
         elements = self._at
+        if all(old is new for old, new in pairs):
+            # Another array, for this one may be written into.
+            return DynamicArray(self.axes, self.dtype, elements, self.sources)
 
         def at(places: Places, given: Given) -> Any:
             return elements(places, {old: given[new] for old, new in pairs})

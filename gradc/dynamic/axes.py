@@ -9,6 +9,7 @@ from typing import Any, Union
 import numpy as np
 
 from gradc.errors import ShapeError, TracerIndexError
+from gradc.ir import ops
 from gradc.ir.forms import Form
 from gradc.ir.types import I64
 from gradc.numpy_api.values import as_tracer, convert, is_traced
@@ -43,12 +44,12 @@ class Run:
     """``start + step * k`` for ``0 <= k < length``: what a slice takes of an axis."""
 
     start: int | Tracer
-    step: int
+    step: int | Tracer
     length: Length
 
     def place(self, k: Any) -> Any:
         """The place of element ``k``."""
-        moved = k if self.step == 1 else k * self.step
+        moved = k if type(self.step) is int and self.step == 1 else k * self.step
         return moved if type(self.start) is int and self.start == 0 else self.start + moved
 
 
@@ -65,27 +66,35 @@ def length_of(value: Any, most: int, cut: tuple[slice, Axis] | None = None) -> L
 def run_of(item: slice, axis: Axis) -> Run:
     """What a slice takes of an axis, one of which has a length or a bound that is traced.
 
-    Bounds beyond the axis are cut off as in NumPy. Raises TracerIndexError for a traced step.
+    Bounds beyond the axis are cut off as in NumPy. Raises TracerIndexError for a traced step that
+    may be negative.
     """
     step = 1 if item.step is None else item.step
     if is_traced(step):
-        raise TracerIndexError(
-            "an array was sliced with a traced step", types=[describe(as_tracer(step))],
-            remedy="a known step, or a loop",
-        )
-    step = step.__index__()
-    if step == 0:
-        raise ValueError("slice step cannot be zero")
+        if not is_positive(form_of_number(step).plus(Form(-1))):
+            raise TracerIndexError(
+                "an array was sliced with a traced step, of which is not known that it is positive",
+                types=[describe(as_tracer(step))],
+                remedy="np.maximum(step, 1), a known step, or a loop",
+            )
+    else:
+        step = step.__index__()
+        if step == 0:
+            raise ValueError("slice step cannot be zero")
+    forward = is_traced(step) or step > 0
     n = axis.value if isinstance(axis, Length) else axis
     most = axis.most if isinstance(axis, Length) else axis
-    low, high = (0, n) if step > 0 else (-1, n - 1)
-    first, last = (low, high) if step > 0 else (high, low)
+    low, high = (0, n) if forward else (-1, n - 1)
+    first, last = (low, high) if forward else (high, low)
     start = first if item.start is None else _bound(item.start, n, low, high)
     stop = last if item.stop is None else _bound(item.stop, n, low, high)
-    gap = _minus(stop, start) if step > 0 else _minus(start, stop)
-    if abs(step) > 1:
-        gap = (gap + (abs(step) - 1)) // abs(step)
-    return Run(start, step, length_of(gap, math.ceil(most / abs(step)), (item, axis)))
+    gap = _minus(stop, start) if forward else _minus(start, stop)
+    stride = step if forward else -step
+    if is_traced(stride):
+        gap = (gap + (stride - 1)) // stride
+    elif stride > 1:
+        gap, most = (gap + (stride - 1)) // stride, math.ceil(most / stride)
+    return Run(start, step, length_of(gap, most, (item, axis)))
 
 
 def _minus(a: Any, b: Any) -> Any:
@@ -142,12 +151,16 @@ def _is_cut_alike(a: Axis, b: Axis) -> bool:
 
 
 def require_same(a: Axis, b: Axis) -> None:
-    """Raise ShapeError unless two axes are known to have one length."""
+    """Have two axes be of one length: if that shows only when the code runs, it is checked there.
+
+    Raises ShapeError if they are not.
+    """
     same = is_same(a, b)
-    if same:
-        return
-    what = "are not known to be of one length" if same is None else "are of different lengths"
-    raise ShapeError(
-        f"two slices that meet {what}", types=[str(a), str(b)],
-        remedy="slices with the same bounds on both sides; or a loop over their elements",
-    )
+    if same is None:
+        one, other = (as_tracer(x.value if isinstance(x, Length) else x) for x in (a, b))
+        ops.fitting((one == other).value)
+    elif not same:
+        raise ShapeError(
+            "slices of different lengths meet, or one and an array of another length",
+            types=[str(a), str(b)], remedy="slices with the same bounds on both sides",
+        )

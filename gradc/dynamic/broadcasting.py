@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from gradc.dynamic.array import DynamicArray, Given, Numbered, Places, Source
+from gradc.dynamic.array import DynamicArray, Numbered
 from gradc.dynamic.axes import Axis, Length, require_same
+from gradc.dynamic.sources import Given, Places, Source
 
 
 def common_axes(arrays: Sequence[DynamicArray]) -> tuple[Axis, ...]:
-    """The axes that arrays broadcast to. Raises ShapeError unless they are known to fit."""
+    """The axes that arrays broadcast to. Raises ShapeError where they do not."""
     ndim = max(len(x.axes) for x in arrays)
     out: list[Axis] = [1] * ndim
     for x in arrays:
@@ -21,6 +22,7 @@ def common_axes(arrays: Sequence[DynamicArray]) -> tuple[Axis, ...]:
                 out[k] = axis
             elif axis != 1:
                 require_same(out[k], axis)
+                out[k] = axis if isinstance(axis, Length) else out[k]
     return tuple(out)
 
 
@@ -33,15 +35,21 @@ def aligned(x: DynamicArray, axes: Sequence[Axis]) -> DynamicArray:
     # Of each unknown axis of the whole its number; of x the numbers of its own.
     numbers = {k: n for n, k in enumerate(k for k, a in enumerate(axes) if isinstance(a, Length))}
     own = [numbers[lead + k] for k, a in enumerate(x.axes) if isinstance(a, Length)]
-    known = [lead + k for k, a in enumerate(x.axes) if not isinstance(a, Length)]
-    dropped = tuple(0 if k in numbers else slice(None) for k in known)
-    if own == list(range(len(numbers))) and not any(i == 0 for i in dropped):
+    # Of its known axes those that an unknown one of the whole repeats, or goes along.
+    known = [(lead + k, a) for k, a in enumerate(x.axes) if not isinstance(a, Length)]
+    fixed = {j: (numbers[k], a) for j, (k, a) in enumerate(known) if k in numbers}
+    if own == list(range(len(numbers))) and not fixed:
         return x
     pairs = [(old, _renumbered(old, own)) for old in x.sources]
 
     def at(places: Places, given: Given) -> Any:
         found = x.at([places[n] for n in own], {old: given[new] for old, new in pairs})
-        return found[dropped] if 0 in dropped else found
+        if not fixed:
+            return found
+        index: list[Any] = [slice(None)] * len(known)
+        for j, (n, size) in fixed.items():
+            index[j] = 0 if size == 1 else places[n]
+        return found[tuple(index)]
 
     return DynamicArray(axes, x.dtype, at, [new for _, new in pairs])
 

@@ -10,10 +10,11 @@ import numpy as np
 from gradc.control.functional import counted_by
 from gradc.control.loops import Loop
 from gradc.control.state import State
-from gradc.dynamic.array import DynamicArray, Source, lifted
-from gradc.dynamic.axes import Axis, Length, require_same
+from gradc.dynamic.array import DynamicArray, is_whole, lifted
+from gradc.dynamic.axes import Axis, Length, Run, require_same
 from gradc.dynamic.broadcasting import aligned
 from gradc.dynamic.overlap import is_apart
+from gradc.dynamic.sources import Source
 from gradc.errors import ShapeError
 from gradc.ir.types import I64
 from gradc.numpy_api.values import to_value
@@ -61,12 +62,25 @@ def each(lengths: Sequence[Length], body: Callable[[list[Any]], None]) -> None:
 
 def assign(view: DynamicArray, new: Any) -> None:
     """``view[...] = new``. Raises ShapeError where the shapes do not fit, or may not."""
-    value = fitted(lifted(new), view.axes)
+    value = lifted(new)
+    view = _opened(view, value)
+    value = fitted(value, view.axes)
     (target,) = view.sources[:1]
     if any(_clashes(source, target) for source in value.sources):
         value = fitted(materialised(value), view.axes)
     given = value.given()
     each(view.lengths, lambda places: view.put(places, value.at(places, given)))
+
+
+def _opened(view: DynamicArray, value: DynamicArray) -> DynamicArray:
+    """A view that goes along an axis as the value does, where the value's is of unknown length."""
+    lead = len(view.axes) - len(value.axes)
+    items: list[Run | slice] = [slice(None)] * len(view.axes)
+    for k, axis in enumerate(value.axes, lead):
+        if k >= 0 and isinstance(axis, Length) and not isinstance(view.axes[k], Length):
+            require_same(view.axes[k], axis)
+            items[k] = Run(0, 1, axis)
+    return view if all(map(is_whole, items)) else view.runs(items)
 
 
 def _clashes(source: Source, target: Source) -> bool:

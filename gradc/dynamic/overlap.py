@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from gradc.dynamic.array import Numbered, Source
+from gradc.dynamic.array import Numbered
 from gradc.dynamic.axes import form_of_number, is_positive
+from gradc.dynamic.sources import Source
 from gradc.ir.forms import Form
 from gradc.tracer import Tracer
 
@@ -22,8 +23,10 @@ def is_apart(source: Source, target: Source) -> bool:
 
 def _is_equal(a: Any, b: Any, n: int) -> bool:
     if isinstance(a, Numbered) and isinstance(b, Numbered):
-        return a.number == b.number and a.run.step == b.run.step and _distance(
-            a.run.start, b.run.start) == Form(0)
+        return a.number == b.number and all(
+            _distance(x, y) == Form(0)
+            for x, y in ((a.run.start, b.run.start), (a.run.step, b.run.step))
+        )
     if isinstance(a, slice) and isinstance(b, slice):
         return all(x is y or type(x) is int and x == y for x, y in (
             (a.start, b.start), (a.stop, b.stop), (a.step, b.step)))
@@ -47,6 +50,8 @@ def _extent(item: Any, n: int) -> tuple[Form, Form] | None:
     """The first and the last place that is taken, in their order along the axis."""
     if isinstance(item, Numbered):
         run = item.run
+        if isinstance(run.step, Tracer):
+            return None
         start, length = form_of_number(run.start), form_of_number(run.length.value)
         end = start.plus(length, run.step).plus(Form(-run.step))
         return (start, end) if run.step > 0 else (end, start)

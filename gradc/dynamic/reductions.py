@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gradc.dynamic.array import DynamicArray, Given, Places, lifted
+from gradc.dynamic.array import DynamicArray, lifted
 from gradc.dynamic.axes import BEYOND, Length
 from gradc.dynamic.functions import implements
 from gradc.dynamic.loops import folded_over
+from gradc.dynamic.sources import Given, Places
 from gradc.errors import UnsupportedError
 from gradc.numpy_api.values import normalized
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from gradc.dynamic.array import DynamicArray, Given, Places, lifted
+from gradc.dynamic.array import DynamicArray, lifted
 from gradc.dynamic.axes import Length, Run, length_of
 from gradc.dynamic.broadcasting import combined
 from gradc.dynamic.functions import implements
 from gradc.dynamic.loops import assign, each, folded_over, materialised, room_for
+from gradc.dynamic.sources import Given, Places
 from gradc.dynamic.views import whole
 from gradc.errors import UnsupportedError
 from gradc.numpy_api.values import as_tracer, normalized

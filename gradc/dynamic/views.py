@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from gradc.context import contexts
-from gradc.dynamic.array import DynamicArray, Given, Places, Source, is_whole, lifted
+from gradc.dynamic.array import DynamicArray, is_whole, lifted
 from gradc.dynamic.axes import BEYOND, Length
+from gradc.dynamic.sources import Given, Places, Source
 from gradc.errors import IndexingError, UnsupportedError
 from gradc.numpy_api.values import as_tracer
 from gradc.picks import key_of

@@ -23,7 +23,7 @@ from gradc.ir.ops.control import (
     loop_,
 )
 from gradc.ir.ops.cotangent import Cotangent, Masked
-from gradc.ir.ops.effects import assigned, debug_print
+from gradc.ir.ops.effects import assigned, debug_print, fitting
 from gradc.ir.ops.elementwise import (
     abs_,
     acos,

@@ -29,10 +29,10 @@ class Unassigned(UnboundLocalError):
         super().__init__(f"`{name}` has no value: {why}")
 
 
-def _assigned_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
+def _condition_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     (holds,) = types
     if holds.dtype != BOOL or holds.shape:
-        raise TypeError(f"assigned: whether a variable has a value is {holds}, not one bool")
+        raise TypeError(f"a condition is {holds}, not one bool")
     return TensorType(BOOL, ())
 
 
@@ -45,5 +45,24 @@ def _assigned(holds: Any, name: str, why: str) -> Any:
 #: ends the run with Unassigned unless its operand holds: the variable ``name`` is read here, which
 #: was not assigned, ``why``
 assigned = Op(
-    name="assigned", family="effect", infer=_assigned_type, numpy=_assigned, effect=True,
+    name="assigned", family="effect", infer=_condition_type, numpy=_assigned, effect=True,
+)
+
+
+class Mismatch(ValueError):
+    """Arrays met that are of different lengths, which only showed at run time."""
+
+    def __init__(self) -> None:
+        super().__init__("slices of different lengths meet, or one and an array of another length")
+
+
+def _fitting(holds: Any) -> Any:
+    if not holds:
+        raise Mismatch
+    return True
+
+
+#: ends the run with Mismatch unless its operand holds: lengths that are to be equal are
+fitting = Op(
+    name="fitting", family="effect", infer=_condition_type, numpy=_fitting, effect=True,
 )

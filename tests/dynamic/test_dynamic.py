@@ -116,7 +116,37 @@ def test_lengths_that_differ():
         x[:k] = x[: np.argmin(x)]
         return x
 
-    refused(ShapeError, h, X, match="not known to be of one length")
+    refused(ShapeError, h, X, match="different lengths")
+    with gradc.config(jit=False):
+        refused(ShapeError, h, X, match="different lengths")
+
+    def into(x):
+        y = np.zeros(5)
+        y[:] = x[: np.argmax(x)]
+        return y
+
+    compiled = gradc.compile(into)
+    assert np.array_equal(compiled(np.eye(12)[5] * 2.0 + 1), np.ones(5))
+    with pytest.raises(ShapeError, match="different lengths"):
+        compiled(X)
+
+
+def test_an_expression_is_not_traced_for_each_time_it_is_named():
+    def f(x):
+        v = x[: np.argmax(x)]
+        for _ in range(15):
+            v = v * np.tanh(v)
+        return np.sum(v)
+
+    assert gradc.compile(f)(X) == pytest.approx(f(X), rel=1e-13)
+    assert gradc.compile(f).ir(X, stage="traced").count(" tanh ") == 15
+
+
+def test_a_step_that_may_be_negative():
+    def f(x):
+        return np.sum(x[:: np.argmax(x)])
+
+    refused(TracerIndexError, f, X, match="not known that it is positive")
 
 
 def test_what_runs_out_of_bounds():
@@ -188,12 +218,6 @@ def test_what_needs_the_length():
 
     refused(TracerIndexError, number, X, match="a conversion to a number")
 
-    def stored(x):
-        y = np.zeros(5)
-        y[:] = x[: np.argmax(x)]
-        return y
-
-    refused((TracerIndexError, ShapeError), stored, X, match="length")
 
 
 def test_the_callers_arrays_stay():

@@ -322,3 +322,47 @@ def a_copy_of_a_mask(x):
 @program(X)
 def nothing(x):
     return np.sum(x[x > 100]) + np.mean(x[x > 0])
+
+
+@program(X, IDX)
+def knapsack(x, weights):
+    best = np.zeros(31)
+    for k in range(12):
+        w = weights[k] + 1
+        best[w:] = np.maximum(best[w:], best[: 31 - w] + np.abs(x[k]))
+    return best
+
+
+@program(X)
+def padded(x):
+    out = np.zeros((3, 12))
+    n = np.argmax(x)
+    out[0, 12 - n :] = x[:n]
+    out[1, :n] += x[12 - n :] * x[:n]
+    return out
+
+
+@program(1.0)
+def sieve(x):
+    prime = np.ones(50, dtype=bool)
+    prime[:2] = False
+    for k in gradc.range(2, 8):
+        if prime[k]:
+            prime[k * k :: k] = False
+    return x * np.sum(np.nonzero(prime)[0])
+
+
+@program(X)
+def median_of_a_window(x):
+    out = np.empty_like(x)
+    for k in gradc.range(12):
+        out[k] = np.median(x[max(0, k - 2) : min(12, k + 3)])
+    return out
+
+
+@program(X)
+def increasing_subsequence(x):
+    longest = np.ones(12)
+    for k in gradc.range(1, 12):
+        longest[k] = 1 + np.max(np.where(x[:k] < x[k], longest[:k], 0))
+    return longest * x
