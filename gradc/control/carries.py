@@ -1,11 +1,14 @@
 """What a loop hands from one iteration to the next: types of carries, and how they are unified.
 
 A Python number takes the dtype of what it meets (NEP 50), so ``s = 0`` before a loop that adds
-float64s to it is a float64 throughout. An array or NumPy scalar keeps its dtype and shape.
+float64s to it is a float64 throughout. An array or NumPy scalar keeps its dtype and shape; in the
+loops of statements a scalar may be *widened* before the loop, a float32 or int64 to a float64,
+where that is what becomes of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +16,7 @@ import numpy as np
 
 from gradc.errors import CarryError, DTypeError
 from gradc.ir.graph import Builder, Loc, Node, Value
-from gradc.ir.types import SHORT, Shape, TensorType, promote
+from gradc.ir.types import I64, SHORT, Shape, TensorType, promote
 from gradc.numpy_api.values import as_tracer
 from gradc.tracer import Tracer
 
@@ -58,10 +61,13 @@ def described(type_: TensorType) -> str:
     return str(type_)
 
 
-def unified(carry: Carry, leaf: Any, given: Value | None = None) -> Carry:
+def unified(
+    carry: Carry, leaf: Any, given: Value | None = None, *, widens: bool = False
+) -> Carry:
     """The carry that holds both what it was and what an iteration made of it.
 
-    ``given`` is the input that the iteration had it as. Raises CarryError.
+    ``given`` is the input that the iteration had it as; ``widens``: it may be widened. Raises
+    CarryError.
     """
     after = as_tracer(leaf)
     was, now = carry.type, after.type
@@ -73,9 +79,18 @@ def unified(carry: Carry, leaf: Any, given: Value | None = None) -> Carry:
         shape, scalar = now.shape, False
     dtype = promote(was, now)
     # A number that is not Python's has a dtype of its own, which another cannot take from it.
-    if any(dtype != t.dtype for t in (was, now) if not t.weak):
+    strong = [t.dtype for t in (was, now) if not t.weak]
+    if any(dtype != d for d in strong) and not (
+        widens and scalar and _is_wider(dtype, strong)
+    ):
         raise changed(carry, leaf)
     return Carry(carry.name, TensorType(dtype, shape, was.weak and now.weak), scalar)
+
+
+def _is_wider(dtype: np.dtype[Any], of: Sequence[np.dtype[Any]]) -> bool:
+    """Whether a float holds what these are, the same numbers by the same arithmetic."""
+    same = all(d == I64 or d.kind == "f" for d in of)
+    return dtype in of and dtype.kind == "f" and same and all(np.can_cast(d, dtype) for d in of)
 
 
 def _only_spread(given: Value, shape: Shape) -> bool:

@@ -59,6 +59,8 @@ class Loop:
     limit: int = UNKNOWN
     #: whether integers must be what Python's would be: LoopError where they are too large
     exact: bool = False
+    #: whether carries may be widened
+    widens: bool = False
     #: cells of the trace under way that the body writes
     cells: list[Cell] = field(default_factory=list)
     #: after :meth:`run`, how many iterations there were
@@ -158,7 +160,7 @@ class Loop:
         """Refine the carries by what an iteration made of them; whether they were right."""
         before = self.carries
         self.carries = [
-            unified(carry, leaf, value)
+            unified(carry, leaf, value, widens=self.widens)
             for carry, leaf, value in zip(before, leaves, given, strict=True)
         ]
         return self.carries == before

@@ -44,12 +44,14 @@ def counted(
     names: Sequence[str],
     *,
     forced: bool = False,
+    widens: bool = True,
 ) -> State:
     """``for i in range(trips): state = body(i, state)``; the state after it.
 
     trips: an int, or traced. names: of the variables in ``state``. A loop whose trip count is
     known becomes one of the graph if it is longer than ``UNROLLED`` and its body permits, or if it
-    is ``forced``. Raises CarryError for a variable that changes its type, shape or structure.
+    is ``forced``. ``widens``: variables may be widened before it (:mod:`gradc.control.carries`).
+    Raises CarryError for a variable that changes its type, shape or structure.
     """
     if not forced and isinstance(trips, Tracer):
         ask_static(trips)
@@ -59,7 +61,7 @@ def counted(
 
     def loop(variables: Variables) -> State:
         many = counted_by(to_value(trips, I64)) if count is None else {"length": count}
-        return _traced(variables, body, names, many)
+        return _traced(variables, body, names, {**many, "widens": widens})
 
     def unrolled(error: Exception) -> State:
         if forced or count is None or count > MOST_UNROLLED:
@@ -102,7 +104,7 @@ def repeated(
         def condition(_i: Tracer, carries: list[Tracer]) -> Any:
             return test(variables.given(carries))
 
-        many = {"test": condition, "limit": limit}
+        many = {"test": condition, "limit": limit, "widens": True}
         return _traced(variables, lambda _, values: body(values), names, many)
 
     def unrolled(error: Exception) -> State:

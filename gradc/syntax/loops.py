@@ -195,8 +195,11 @@ class Frame(Unrolled):
             return self._leave(site, names, held, sequence, given)
 
         try:
+            # What Python can run is not widened: it may do the first iteration as it is.
+            widens = sequence.forced or is_traced(sequence.length)
             after = control.counted(
-                sequence.length, step, tuple(held[name] for name in names), names, forced=True)
+                sequence.length, step, tuple(held[name] for name in names), names, forced=True,
+                widens=widens)
         finally:
             self.put(held.items())
             self.chosen = chosen

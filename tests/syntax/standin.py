@@ -133,7 +133,7 @@ def repeated(test, body, state, names, *, max_trips=None, forced=False):
         state = _hide(tuple(after))
 
 
-def counted(trips, body, state, names, *, forced=False):
+def counted(trips, body, state, names, *, forced=False, widens=True):
     assert len(state) == len(names)
     state = _hide(tuple(state))
     number = 0 if _dead[0] else reveal(trips)

@@ -240,3 +240,46 @@ def test_a_loop_of_floats_of_pythons_stays_one() -> None:
 
     assert count(f, "loop", 1.5) == 1
     assert gradc.compile(f)(1.5) == f(1.5)
+
+
+def widened(x: np.ndarray) -> Any:
+    s, n, k = np.float32(0.5), np.int64(2), 0
+    while s < 10.0:
+        s = s + x[k % 20] * n
+        n = n * 1.25
+        k += 1
+    return s * n
+
+
+def widened_in_range(x: np.ndarray) -> Any:
+    s = np.float32(0.25)
+    for k in gradc.range(5):
+        if x[k] > 0.55:
+            s = s * x[k]
+    return s
+
+
+@pytest.mark.parametrize("f", [widened, widened_in_range])
+def test_numbers_are_widened_before_a_loop(f: Callable[..., Any]) -> None:
+    assert count(f, "loop", X) == 1
+    assert np.asarray(gradc.compile(f)(X)).dtype == np.float64
+    same_with_slopes(f)
+
+
+def test_what_cannot_be_widened_is_refused() -> None:
+    def array(x: np.ndarray) -> Any:  # NumPy would cut 0.5 off in the first iteration alone
+        s = np.zeros(2, int)
+        while np.sum(s) < 9 + x[0]:
+            s[0] = 0.5
+            s = s + x[0]
+        return s
+
+    def wraps(x: np.ndarray) -> Any:
+        s = np.uint8(250)
+        while s < 300.0 + x[0]:
+            s = (s + np.uint8(10)) + x[0]
+        return s
+
+    for f in (array, wraps):
+        with pytest.raises(gradc.errors.CarryError, match="`s` changes its type"):
+            gradc.compile(f)(X)
