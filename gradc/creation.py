@@ -71,6 +71,7 @@ def _in_numpy() -> Iterator[tuple[Any, Any]]:
                 yield np.__dict__[name], _wrapper(np.__dict__[name], handler)
     yield np.linalg.norm, _wrapper(np.linalg.norm, handlers.of_a_list)
     yield np.nditer, _wrapper(np.nditer, handlers.iteration)
+    yield np.isscalar, _wrapper(np.isscalar, handlers.is_scalar)
     yield np.errstate, _wrapper(np.errstate, handlers.error_state)
     yield np.seterr, _wrapper(np.seterr, handlers.error_state)
     yield np.r_, _Concatenator(np.r_, columns=False)

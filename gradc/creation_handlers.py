@@ -173,6 +173,14 @@ def iteration(original: Any, args: Args, kwargs: Kwargs) -> Any:
     )
 
 
+def is_scalar(original: Any, args: Args, kwargs: Kwargs) -> Any:
+    """np.isscalar: whether NumPy would have a number here, and no array."""
+    given = [*args, *kwargs.values()]
+    if len(given) == 1 and isinstance(given[0], Tracer):
+        return given[0].is_scalar
+    return original(*args, **kwargs)
+
+
 def error_state(original: Any, args: Args, kwargs: Kwargs) -> Any:
     """np.errstate and np.seterr: refused if floating-point errors are to raise, or to call."""
     for name, how in (*kwargs.items(), *(("all", x) for x in args)):

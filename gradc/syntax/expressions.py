@@ -91,9 +91,10 @@ def is_static(test: ast.expr) -> bool:
 
 
 def _is_of_a_truth(node: ast.Compare) -> bool:
-    """Whether a comparison is one such as ``x is True``."""
+    """Whether a comparison is one such as ``x is True``, or of ``np.True_``."""
     return any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops) and any(
         isinstance(one, ast.Constant) and isinstance(one.value, bool)
+        or getattr(one, "attr", getattr(one, "id", "")) in ("True_", "False_")
         for one in (node.left, *node.comparators)
     )
 

@@ -276,7 +276,9 @@ def known(value: Any, what: str) -> Any:
 def same(left: Any, right: Any) -> Any:
     """``left is right``, where one may be a traced truth and the other True or False."""
     for one, other in ((left, right), (right, left)):
-        if is_traced(one) and isinstance(other, bool) and class_of(one, True) is bool:
+        if is_traced(one) and isinstance(other, (bool, np.bool_)) and (
+            class_of(one, True) is type(other)
+        ):
             return one if other else negated(one)
     return left is right
 

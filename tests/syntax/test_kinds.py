@@ -114,6 +114,9 @@ def type_of_other_things(x: Any, a: Any) -> Any:
     lambda x, a: x * (2.0 if (x > 1) is True else 3.0),
     lambda x, a: x * (2.0 if (x > 1) is not False else 3.0),
     lambda x, a: x * (2.0 if True is (a[0] > 1) else 3.0),
+    lambda x, a: (2.0 if (a[0] * x > 1) is np.True_ else 3.0) + (np.False_ is (x > 1)) * 4.0,
+    lambda x, a: x * sum(2**k for k, v in enumerate(
+        (x, a, a[0], x > 1, a[0] > 1, a[1:2], np.sum(a), 2, "a", [x])) if np.isscalar(v)),
     lambda x, a: ((x > 1) is not True) * 2.0 + ((x > 1) is False) * 3.0,
     by_try, by_try_within, by_type, by_match, by_dispatch, made_again, type_of_other_things,
 ])  # fmt: skip
