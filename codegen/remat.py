@@ -67,6 +67,8 @@ class _Choice:
     stored: set[int] = field(default_factory=set)
     #: values that a group with the same loops could compute
     plain: set[int] = field(default_factory=set)
+    #: values that the groups which compute them read too
+    inside: set[int] = field(default_factory=set)
     #: value -> the first step that may overwrite it, unless it is read later
     updates: dict[int, int] = field(default_factory=dict)
     #: value -> the steps that compute it again, in order
@@ -90,7 +92,8 @@ class _Choice:
             one = scheduler.steps[step]
             if isinstance(one, Single) and one.node.op.name != "matmul":
                 for id_ in others:
-                    self.updates.setdefault(id_, step)
+                    if scheduler.graph.nodes[id_].op.name != "const":  # nothing overwrites those
+                        self.updates.setdefault(id_, step)
         self.stored -= {id_ for id_ in self.stored if self._on_tiles(id_)}
         self.prices = Prices(self.target.l2, None if self.blocks is None else self._held())
         within = {k for b in self.blocks or () for k in range(b.first, b.last + 1)}
@@ -125,6 +128,7 @@ class _Choice:
                 others.add(scheduler.root(member.node.operands[0]))
             for read in scheduler.accesses(member.node):
                 if read.source in group.members:
+                    self.inside.add(read.source)
                     continue
                 here = self._computable(read.source, group.domain) and in_registers(
                     self._copy(read.source), scheduler.graph, read, member.axes
@@ -278,7 +282,13 @@ class _Choice:
         type_ = self.scheduler.graph.nodes[id_].type
         steps = len(self.users.get(id_, ())) or 1
         share = 0 if id_ in self.stored else self.prices.store(type_) // steps
-        return self.prices.load(type_) + share
+        return self.prices.load(type_) + share + self._moved(id_)
+
+    def _moved(self, id_: int) -> int:
+        """What is saved where a value is computed first, if nothing else reads it."""
+        if id_ in self.stored or id_ in self.inside or len(self.users.get(id_, ())) != 1:
+            return 0
+        return computing(self.scheduler.graph.nodes[id_])
 
     def _leaf(self, read: Access, domain: Shape) -> int:
         """The price of an operand that is not computed again."""

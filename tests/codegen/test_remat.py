@@ -71,6 +71,16 @@ def test_cheap_arithmetic_is_computed_again(length: int, rows: int, recomputed: 
         assert f"{length + load} flops an element against {both}" in again(found)
 
 
+def test_what_one_later_group_reads_is_computed_there() -> None:
+    def function(x: Value, w: Value) -> Value:
+        y = ops.sin(x)
+        z = y - ops.broadcast(ops.sum_(y, axes=(0,)), shape=y.shape)
+        return ops.sum_(z * (w * 0.5), axes=(0, 1))
+
+    found = report(function, NEAREST, 2)
+    assert found.arena < 2 * 8 * NEAREST * 100  # the sines alone
+
+
 @pytest.mark.parametrize("op", [ops.exp, ops.sin, ops.tanh])
 def test_vector_math_is_kept(op: Any) -> None:
     found = report(lambda x: centred(op(x)), FAR)
