@@ -7,7 +7,8 @@ becomes an input of it, a capture.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from gradc.ir.graph import Builder, Value
@@ -158,3 +159,21 @@ def adopt(cell: Cell) -> bool:
     for context in inner:
         context.adopt(cell)
     return True
+
+
+@contextmanager
+def outside(trace: Context | None, owners: Sequence[Context | None]) -> Iterator[bool]:
+    """Trace into an enclosing trace, around the loops and branches under way; whether that can be.
+
+    Not if another trace is between, or one of these holds what is to be read, by ``owners``.
+    """
+    stack = _stack.contexts
+    inner = stack[stack.index(trace) + 1 :] if trace in stack else stack
+    found = inner is not stack and all(c.is_region and c not in owners for c in inner)
+    if found:
+        del stack[len(stack) - len(inner) :]
+    try:
+        yield found
+    finally:
+        if found:
+            stack += inner

@@ -111,7 +111,7 @@ def _of_unknown_length(source: Any, dtype: Any) -> Any:
     if isinstance(source, (list, tuple)):
         (one,) = [x for x in source if has_dynamic(x)][:1]
         raise one.refusal("an array of several")
-    return source if dtype is None or source.dtype == np.dtype(dtype) else source.astype(dtype)
+    return source if dtype is None else source.astype(dtype, copy=False)
 
 
 def _made(result: Any, source: Any) -> Any:

@@ -123,7 +123,7 @@ class Methods:
         if getattr(self, "is_dynamic", False):
             from gradc.dynamic.shaping import astype as dynamic_astype
 
-            return dynamic_astype(self, dtype)
+            return dynamic_astype(self, dtype, copy)
         from gradc.numpy_api.creating import astype
 
         return astype(self, dtype, casting=casting, copy=copy)

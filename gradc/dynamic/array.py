@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from gradc.dynamic.axes import BEYOND, Axis, Length, Run, run_of
+from gradc.context import current, outside
+from gradc.dynamic.axes import BEYOND, Axis, Length, Run, items_of, run_of
 from gradc.dynamic.sources import At, Elements, Given, Places, Source
-from gradc.errors import IndexingError, TracerIndexError
+from gradc.errors import TracerIndexError
 from gradc.ir.graph import Loc
 from gradc.ir.types import SHORT, Shape
 from gradc.methods import Methods
@@ -27,7 +28,7 @@ class DynamicArray(Operators, Methods):
     computation to the loop that needs the elements.
     """
 
-    __slots__ = ("__weakref__", "_at", "_dtype", "_put", "axes", "sources")
+    __slots__ = ("__weakref__", "_at", "_dtype", "_put", "_trace", "axes", "sources")
     __array_priority__ = 1001
     is_dynamic = True
     is_scalar = False
@@ -47,6 +48,7 @@ class DynamicArray(Operators, Methods):
         self._at = at if isinstance(at, Elements) else Elements(at)
         self.sources = tuple(sources)
         self._put = put
+        self._trace = current()
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -90,10 +92,10 @@ class DynamicArray(Operators, Methods):
         """The elements at places along the axes of unknown length."""
         return self._at(places, given)
 
-    def put(self, places: Places, value: Any) -> None:
-        """Write the elements at places."""
+    def put(self, places: Places, value: Any, rests: tuple[Any, ...] = ()) -> None:
+        """Write the elements at places, or what indices take of them."""
         assert self._put is not None
-        self._put(places, (), value)
+        self._put(places, rests, value)
 
     def frozen(self) -> DynamicArray:
         """An array of the values that there are now, whatever is written later."""
@@ -119,12 +121,26 @@ class DynamicArray(Operators, Methods):
         return DynamicArray(self.axes, self.dtype, at, [new for _, new in pairs], self._put)
 
     def own(self) -> None:
-        """Give an array that was computed memory of its own, to be written into."""
+        """Give an array that was computed memory of its own, to be written into.
+
+        Raises ReadOnlyError where the trace that computed it would not see the write.
+        """
+        from gradc.dynamic import views
+
+        if not self.owned():
+            raise views.lost(self)
+
+    def owned(self) -> bool:
+        """Give it memory if that can be done; whether it has some now."""
         if self._put is None:
             from gradc.dynamic.loops import materialised
 
-            made = materialised(self)
+            with outside(self._trace, [s.now().cell.trace for s in self.sources]) as found:
+                if not found:
+                    return False
+                made = materialised(self)
             self._at, self._put, self.sources = made._at, made._put, made.sources
+        return True
 
     def first(self, axes: Sequence[Axis]) -> DynamicArray:
         """As much of an array, from its beginning, as other axes are long."""
@@ -138,20 +154,28 @@ class DynamicArray(Operators, Methods):
     # -- indexing ------------------------------------------------------------------------------
 
     def __getitem__(self, index: Any) -> Any:
-        items = _items(index, len(self.axes))
-        if _is_advanced(items):
-            from gradc.dynamic.views import picked_by
+        from gradc.dynamic import views
 
-            picked = picked_by(self, items)
+        items = items_of(index, len(self.axes))
+        if _is_advanced(items):
+            picked = views.picked_by(self, items)
             return picked.frozen() if picked.lengths else picked.at((), picked.given())
-        return _Part(self, items).array()
+        part = _Part(self, items)
+        # What is written into the part is in the whole, which has memory for it.
+        if not part.axes or self.owned():
+            return part.array()
+        return views.read_only(part.array())
+
+    def part(self, *index: Any) -> Any:
+        """A part to be read at once: not what is written into it, nor later into the whole."""
+        return _Part(self, items_of(index, len(self.axes))).array()
 
     def __setitem__(self, index: Any, new: Any) -> None:
         from gradc.dynamic.loops import assign
         from gradc.dynamic.views import picked_by
 
         self.own()
-        items = _items(index, len(self.axes))
+        items = items_of(index, len(self.axes))
         if _is_advanced(items):
             assign(picked_by(self, items), new)
             return
@@ -216,19 +240,6 @@ def _is_advanced(items: Sequence[Any]) -> bool:
     return any(isinstance(i, DynamicArray) or np.ndim(i) for i in items if type(i) is not slice)
 
 
-def _items(index: Any, ndim: int) -> list[Any]:
-    """An item of an index for each axis, and None for each new one. Raises IndexingError."""
-    items = index if isinstance(index, tuple) else (index,)
-    given = sum(i is not None and i is not Ellipsis for i in items)
-    if given > ndim:
-        raise IndexingError(
-            f"too many indices for array: array is {ndim}-dimensional, but {given} were indexed",
-            remedy="leave out an index")
-    fill = [slice(None)] * (ndim - given)
-    at = next((k for k, i in enumerate(items) if i is Ellipsis), len(items))
-    return [*items[:at], *fill, *items[at + 1 :]]
-
-
 def is_whole(item: Any) -> bool:
     """Whether an item is ``:``."""
     return type(item) is slice and item.start is item.stop is item.step is None
@@ -270,7 +281,7 @@ class _Part:
         if not is_traced(item):
             item = item.__index__()
         place = np.where(item < 0, item + n, item) if is_traced(item) or item < 0 else item
-        return np.where((place >= 0) & (place < n), place, BEYOND)
+        return np.where((place >= 0) & (place < n), place, BEYOND)[()]
 
     def _along_known(self, axis: int, item: Any) -> Any:
         if isinstance(item, Run):

@@ -8,7 +8,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from gradc.errors import ShapeError, TracerIndexError
+from gradc.errors import IndexingError, ShapeError, TracerIndexError
 from gradc.ir import ops
 from gradc.ir.forms import Form
 from gradc.ir.types import I64
@@ -164,3 +164,16 @@ def require_same(a: Axis, b: Axis) -> None:
             "slices of different lengths meet, or one and an array of another length",
             types=[str(a), str(b)], remedy="slices with the same bounds on both sides",
         )
+
+
+def items_of(index: Any, ndim: int) -> list[Any]:
+    """An item of an index for each axis, and None for each new one. Raises IndexingError."""
+    items = index if isinstance(index, tuple) else (index,)
+    given = sum(i is not None and i is not Ellipsis for i in items)
+    if given > ndim:
+        raise IndexingError(
+            f"too many indices for array: array is {ndim}-dimensional, but {given} were indexed",
+            remedy="leave out an index")
+    fill = [slice(None)] * (ndim - given)
+    at = next((k for k, i in enumerate(items) if i is Ellipsis), len(items))
+    return [*items[:at], *fill, *items[at + 1 :]]

@@ -9,6 +9,7 @@ import numpy as np
 from gradc.dynamic.array import DynamicArray, lifted
 from gradc.dynamic.axes import Length, require_same
 from gradc.dynamic.functions import implements
+from gradc.dynamic.shaping import turned
 from gradc.errors import UnsupportedError
 
 
@@ -24,7 +25,7 @@ def matmul(a: Any, b: Any) -> Any:
     require_same(inner, other)
     if isinstance(inner, Length) or isinstance(other, Length):
         # Of two matrices the sum of the outer products of columns and rows.
-        left = a if len(b.axes) == 1 else a[..., None]
+        left = a if len(b.axes) == 1 else a.part(..., None)
         return np.sum(left * b, axis=len(a.axes) - 1)
     return _rows(a, b)
 
@@ -55,7 +56,9 @@ def dot(a: Any, b: Any) -> Any:
 @implements(np.inner, np.vdot)
 def inner(a: Any, b: Any) -> Any:
     a, b = lifted(a), lifted(b)
-    return np.sum(a * b) if len(a.axes) == len(b.axes) == 1 else matmul(a, b.T)
+    if len(a.axes) == len(b.axes) == 1:
+        return np.sum(a * b)
+    return matmul(a, turned(b, range(len(b.axes))[::-1]))
 
 
 @implements(np.outer)
@@ -64,6 +67,6 @@ def outer(a: Any, b: Any) -> Any:
     if len(a.axes) != 1 or len(b.axes) != 1:
         raise UnsupportedError("np.outer of an array of unknown length that is no vector",
                                types=[str(a), str(b)], remedy="a[..., None] * b")
-    return a[:, None] * b
+    return a.part(slice(None), None) * b
 
 

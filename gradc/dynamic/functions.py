@@ -91,7 +91,7 @@ def call_ufunc(
         made = elementwise(ufunc, inputs, kwargs)
     elif method == "outer" and len(inputs) == 2:
         a, b = map(lifted, inputs)
-        made = elementwise(ufunc, [a[(..., *[None] * len(b.axes))], b], kwargs)
+        made = elementwise(ufunc, [a.part(..., *[None] * len(b.axes)), b], kwargs)
     elif method == "reduce" and ufunc in REDUCTIONS:
         kwargs.setdefault("axis", 0)
         made = call(REDUCTIONS[ufunc], inputs, kwargs)
@@ -126,7 +126,7 @@ def written(out: Any, made: Any) -> Any:
 # -- element by element ---------------------------------------------------------------------------
 
 ELEMENTWISE = {
-    np.where, np.clip, np.round, np.around, np.nan_to_num, np.real, np.isclose, np.fix,
+    np.where, np.clip, np.round, np.around, np.nan_to_num, np.isclose, np.fix,
     np.isposinf, np.isneginf, np.sinc,
 }  # fmt: skip
 

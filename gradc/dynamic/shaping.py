@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def expand_dims(a: Any, axis: int) -> Any:
 
 
 @implements(np.ravel)
-def ravel(a: Any) -> Any:
+def ravel(a: Any, order: str = "C") -> Any:
     _require_vector(a, "np.ravel")
     return a
 
@@ -73,26 +74,40 @@ def transpose(a: Any, axes: Any = None) -> Any:
         normalized(k, a.ndim) for k in axes)
     if order == tuple(range(a.ndim)):
         return a
-    a = lifted(a)
+    # Writes into the new array are writes into the old one, which has memory for them.
+    return turned(a if a.is_view else a[...], order)
+
+
+def turned(a: DynamicArray, order: Sequence[int]) -> DynamicArray:
+    """The axes in another order."""
     unknown = [k for k, x in enumerate(a.axes) if isinstance(x, Length)]
     known = [k for k in range(len(a.axes)) if k not in unknown]
     # Which of the new unknown axes an old one is, and how the known ones are to be turned.
     places_of = [[k for k in order if k in unknown].index(k) for k in unknown]
-    turned = tuple(known.index(k) for k in order if k in known)
+    perm = tuple(known.index(k) for k in order if k in known)
     new = {s: s.unfollowed() for s in a.sources}
 
     def at(places: Places, given: Given) -> Any:
         found = a.at([places[n] for n in places_of], {old: given[s] for old, s in new.items()})
-        return np.transpose(found, turned) if len(turned) > 1 else found
+        return np.transpose(found, perm) if len(perm) > 1 else found
 
-    return DynamicArray([a.axes[k] for k in order], a.dtype, at, list(new.values()))
+    def put(places: Places, rests: tuple[Any, ...], value: Any) -> None:
+        if len(perm) > 1:
+            raise UnsupportedError(
+                "a write into a transposed array of unknown length and several axes of known "
+                "length", types=[str(a)], remedy="a write into the array itself")
+        a.put([places[n] for n in places_of], value, rests)
+
+    axes = [a.axes[k] for k in order]
+    return DynamicArray(axes, a.dtype, at, list(new.values()), put if a.is_view else None)
 
 
 @implements(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     _require_vector(a, "np.diff")
     for _ in range(n):
-        a = a[1:] - a[:-1]
+        a = lifted(a)
+        a = a.part(slice(1, None)) - a.part(slice(-1))
     return a
 
 
@@ -176,7 +191,14 @@ _running(np.cumsum, np.add, 0)
 _running(np.cumprod, np.multiply, 1)
 
 
-def astype(a: DynamicArray, dtype: Any) -> DynamicArray:
-    """The elements in another dtype."""
+@implements(np.real)
+def real(val: Any) -> Any:
+    return val
+
+
+def astype(a: DynamicArray, dtype: Any, copy: bool) -> DynamicArray:
+    """The elements in another dtype; without ``copy`` the array itself if it has that one."""
     wanted = np.dtype(dtype)
+    if wanted == a.dtype and not copy:
+        return a
     return combined(lambda x: x.astype(wanted), [lifted(a)], wanted)

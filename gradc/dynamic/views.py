@@ -11,7 +11,7 @@ from gradc.context import contexts
 from gradc.dynamic.array import DynamicArray, is_whole, lifted
 from gradc.dynamic.axes import BEYOND, Length
 from gradc.dynamic.sources import Given, Places, Source
-from gradc.errors import IndexingError, UnsupportedError
+from gradc.errors import IndexingError, ReadOnlyError, UnsupportedError
 from gradc.numpy_api.values import as_tracer
 from gradc.picks import key_of
 from gradc.tracer import Tracer, constant, describe
@@ -27,7 +27,7 @@ def whole(t: Tracer) -> DynamicArray:
     def put(places: Places, rests: tuple[Any, ...], value: Any) -> None:
         target = t
         for rest in rests[:-1]:
-            target = target[rest]
+            target = target[(*rest, ...)]  # a view, of a single element too
         target[rests[-1] if rests else ...] = value
 
     return DynamicArray(t.shape, t.dtype, at, [source], put)
@@ -143,3 +143,26 @@ def places_of(mask: Tracer) -> DynamicArray:
         count = folded(mask.size, np.int64(0), step) if mask.size else np.int64(0)
         context.places[key] = whole(memory).first([Length(as_tracer(count), mask.size)])
     return context.places[key]
+
+
+#: what cannot be written, and the way out
+_ELSEWHERE = "an array of unknown length that was computed outside of what is traced here"
+_COPY = "t = t.copy() where it is computed"
+
+
+def lost(a: DynamicArray) -> ReadOnlyError:
+    """The error of a write into what an enclosing trace computes, which would not see it."""
+    return ReadOnlyError(f"a write into {_ELSEWHERE}", types=[str(a)], remedy=_COPY)
+
+
+def read_only(part: Any) -> Any:
+    """A part of what an enclosing trace computes."""
+    if not isinstance(part, DynamicArray):
+        own = part.copy()
+        own.cell.guard, own.cell.rescue = _ELSEWHERE, _COPY
+        return own
+
+    def put(places: Places, rests: tuple[Any, ...], value: Any) -> None:
+        raise lost(part)
+
+    return DynamicArray(part.axes, part.dtype, part.at, part.sources, put)

@@ -9,12 +9,13 @@ import gradc
 from gradc.errors import (
     CarryError,
     IndexingError,
+    ReadOnlyError,
     ShapeError,
     TracerIndexError,
     UndefinedError,
     UnsupportedError,
 )
-from tests.dynamic import writes  # noqa: F401  # it registers programs, too
+from tests.dynamic import parts, writes  # noqa: F401  # they register programs, too
 from tests.dynamic.programs import PROGRAMS, A, X
 
 NAMES = sorted(PROGRAMS)
@@ -231,3 +232,16 @@ def test_the_callers_arrays_stay():
     with pytest.raises(gradc.errors.ReadOnlyError, match="argument x"):
         gradc.compile(f)(x)
     assert np.array_equal(x, X)
+
+
+def test_writes_that_another_trace_would_lose():
+    def f(x):
+        t = x[x > 0]
+
+        def inner(c):
+            t[0] = c
+            return c * c
+
+        return gradc.grad(inner)(x[0]) + np.sum(t)
+
+    refused(ReadOnlyError, f, X, match="computed outside of what is traced here")
