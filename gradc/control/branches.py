@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from gradc.cells import Cell
 from gradc.context import current
 from gradc.control.aliases import is_doubtful, lend, retire
@@ -239,22 +237,14 @@ class Branches:
         for k, leaf in enumerate(leaves):
             other = as_tracer(leaf).type
             dtype = promote(type_, other)
-            if type_.shape != other.shape or not self._holds_both(dtype, (type_, other)):
+            strong = [t.dtype for t in (type_, other) if not t.weak]
+            # Of statements the dtype is that of np.where, of functions that of all branches.
+            differ = not self.shares and any(dtype != d for d in strong)
+            if type_.shape != other.shape or differ:
                 raise self._different(name, 0, k, described(type_), described(other), leaf)
             type_ = TensorType(dtype, type_.shape, type_.weak and other.weak)
             scalar = scalar and is_scalar(leaf)
         return _Merged(name, leaves, type_, scalar, checked)
-
-    def _holds_both(self, dtype: np.dtype[Any], types: Sequence[TensorType]) -> bool:
-        """Whether a dtype is that of branches of these types.
-
-        Of statements it may be that of one to which the other can be converted without loss, as
-        NumPy's users expect; of functions it is that of all but Python's numbers.
-        """
-        strong = [t.dtype for t in types if not t.weak]
-        if self.shares and any(dtype == t.dtype for t in types):
-            return all(np.can_cast(d, dtype) for d in strong)
-        return all(d == dtype for d in strong)
 
     def _different(
         self, name: str, i: int, k: int, was: str, now: str, leaf: Any = None

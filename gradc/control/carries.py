@@ -81,7 +81,7 @@ def unified(
     # A number that is not Python's has a dtype of its own, which another cannot take from it.
     strong = [t.dtype for t in (was, now) if not t.weak]
     if any(dtype != d for d in strong) and not (
-        widens and scalar and _is_wider(dtype, strong)
+        widens and scalar and dtype in (was.dtype, now.dtype) and _is_wider(dtype, strong)
     ):
         raise changed(carry, leaf)
     return Carry(carry.name, TensorType(dtype, shape, was.weak and now.weak), scalar)
@@ -90,7 +90,7 @@ def unified(
 def _is_wider(dtype: np.dtype[Any], of: Sequence[np.dtype[Any]]) -> bool:
     """Whether a float holds what these are, the same numbers by the same arithmetic."""
     same = all(d == I64 or d.kind == "f" for d in of)
-    return dtype in of and dtype.kind == "f" and same and all(np.can_cast(d, dtype) for d in of)
+    return dtype.kind == "f" and same and all(np.can_cast(d, dtype) for d in of)
 
 
 def _only_spread(given: Value, shape: Shape) -> bool:

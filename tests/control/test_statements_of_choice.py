@@ -239,8 +239,12 @@ def test_sides_of_two_dtypes(f: Any, y: np.ndarray, sign: float) -> None:
 
 def test_sides_of_which_neither_holds_the_other() -> None:
     small, x = np.array([1, 2], np.int32), np.array([0.5, 1.5])
-    for a, b in ((SINGLE, small), (WHOLE, WHOLE.astype(np.uint64))):
-        with pytest.raises(gradc.errors.BranchError, match="the conditional expression"):
-            gradc.compile(lambda x, a, b: np.sum(a if x > 0 else b))(1.0, a, b)
+    for a, b in ((SINGLE, small), (WHOLE, WHOLE.astype(np.uint64)), (small, SINGLE)):
+        for truth in (1.0, -1.0):
+            found = gradc.compile(lambda x, a, b: a if x > 0 else b)(truth, a, b)
+            np.testing.assert_array_equal(found, a if truth > 0 else b)
+            assert found.dtype == np.where(True, a, b).dtype
     with pytest.raises(gradc.errors.BranchError, match="f32"):  # functions ask for one dtype
         gradc.compile(lambda x, y: gradc.cond(x[0] > 0, lambda: y, lambda: x))(x, SINGLE)
+    with pytest.raises(gradc.errors.BranchError, match="the conditional expression"):
+        gradc.compile(lambda x, y: x if x[0] > 0 else y[0])(x, SINGLE)
