@@ -28,11 +28,7 @@ def folded(length: Axis, first: Any, body: Callable[[Any, Any], Any]) -> Any:
     def step(k: Tracer, carries: list[Tracer], _: Any) -> tuple[list[Any], list[Any]]:
         return state.taken(body(k, state.filled(carries))), []
 
-    trips: Any = length
-    if isinstance(length, Length):
-        trips = to_value(length.value, I64)
-        if trips.type.weak:  # a Python int, whose type an op settles
-            trips = to_value(np.maximum(length.value, 0), I64)
+    trips = to_value(length.value, I64) if isinstance(length, Length) else length
     last, _ = Loop(state.carries(), state.initial, step, **counted_by(trips)).run()
     return state.filled(last)
 

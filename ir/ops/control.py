@@ -84,7 +84,7 @@ def _loop_type(types: Sequence[TensorType], attrs: Attrs) -> TensorType:
     parts = LoopParts(types, attrs)
     if test is not None and attrs["xs"]:
         raise TypeError("loop: xs need a trip count that is known before the loop")
-    if parts.trips is not None and parts.trips != INDEX:
+    if parts.trips is not None and _strong(parts.trips) != INDEX:
         raise TypeError(f"loop: the trip count is {parts.trips}, not {INDEX}")
     for x in parts.xs:
         if not x.shape or x.shape[0] != length:

@@ -366,3 +366,13 @@ def increasing_subsequence(x):
     for k in gradc.range(1, 12):
         longest[k] = 1 + np.max(np.where(x[:k] < x[k], longest[:k], 0))
     return longest * x
+
+
+@program(X)
+def in_a_branch_of_a_loop(x):
+    total = 0.0
+    for i in gradc.range(1, 9):
+        if np.sum(x[:i]) > 0.2:
+            x = x * 0.9
+            total += np.sum(x[:i] * x[:i]) + np.mean(np.append(x[i // 2 : i], 0.5))
+    return total
