@@ -250,7 +250,10 @@ class _Vectors:
         at, step = self._at(s.address), self._step(s.address)
         lane = self.vector(s.value)
         if s.add:
-            lane = self.all.add(self._load(at, step, s.address), lane)
+            was = self._load(at, step, s.address) if s.old is None else self.vector(s.old)
+            lane = self.all.add(was, lane)
+        if s.new is not None:
+            self.wide[s.new] = lane
         self._store(lane, at, step)
 
     def serial(self, carried: Sequence[Val]) -> list[Val]:

@@ -202,6 +202,9 @@ class _Vectors:
             writes = isinstance(s, Update)
             if step is None or (writes and not step):
                 return None
+            late = isinstance(s, Update) and s.value in self.serial and s.new is not None
+            if late or (isinstance(s, Update) and s.old in self.serial):
+                return None  # a sum that others use, or that adds to one, would be there too late
             if not self.serial.isdisjoint(s.address.indices):
                 return None
             out.append(_Access(k, s.address, form, step, writes))

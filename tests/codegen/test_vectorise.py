@@ -317,3 +317,30 @@ def test_indices_from_the_end_are_wrapped() -> None:
     compiled = gradc.compile(on_copies(wrapped))
     np.testing.assert_array_equal(
         compiled(*given("float64"), N), on_copies(wrapped)(*given("float64"), N))
+
+
+def test_what_is_added_up_and_used_again() -> None:
+    """The adjoint of y[i] is set to zero, added to, and added to itself, in vectors."""
+
+    def loss(x: Any, y: Any, w: Any) -> Any:
+        x, y = x.copy(), y.copy()
+        for i in gradc.range(1, N - 1):
+            y[i] = y[i] * w[i]
+            y[i] = y[i]
+            x[i] = y[i]
+        return np.sum(np.sin(x)) + np.sum(y * y)
+
+    x, y, w = np.random.default_rng(5).normal(size=(3, N))
+    inner = slice(1, N - 1)
+    moved = y.copy()
+    moved[inner] *= w[inner]
+    slopes = 2 * moved
+    slopes[inner] += np.cos(moved[inner])
+    expected_x = np.cos(x)
+    expected_x[inner] = 0
+    expected_y, expected_w = slopes.copy(), np.zeros(N)
+    expected_y[inner] *= w[inner]
+    expected_w[inner] = slopes[inner] * y[inner]
+    found = gradc.grad(loss, argnums=(0, 1, 2))(x, y, w)
+    for got, expected in zip(found, (expected_x, expected_y, expected_w), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-13)
