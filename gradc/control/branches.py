@@ -249,12 +249,14 @@ class Branches:
     def _different(
         self, name: str, i: int, k: int, was: str, now: str, leaf: Any = None
     ) -> BranchError:
+        remedy = (f"give `{name}` one structure, dtype and shape in all branches "
+                  "(np.zeros, astype, np.broadcast_to)")
+        if getattr(leaf, "is_dynamic", False):
+            remedy = "np.where; or do in the branch what is to be done with the slice"
         return BranchError(
             f"`{name}` is {was} in the branch `{self.names[i]}` and {now} in "
             f"`{self.names[k]}`",
-            where=line_of(leaf), types=[was, now],
-            remedy=f"give `{name}` one structure, dtype and shape in all branches "
-            "(np.zeros, astype, np.broadcast_to)",
+            where=line_of(leaf), types=[was, now], remedy=remedy,
         )
 
 

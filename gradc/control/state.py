@@ -64,6 +64,8 @@ def same_static(before: Any, after: Any) -> bool:
     """Whether a leaf that is no number is still what it was."""
     if before is after:
         return True
+    if getattr(before, "is_dynamic", False):  # an array, whose == is one of the elements
+        return False
     try:
         return type(before) is type(after) and bool(before == after)
     except GradcError:

@@ -10,7 +10,7 @@ import numpy as np
 from gradc.dynamic.array import DynamicArray, lifted
 from gradc.dynamic.broadcasting import combined
 from gradc.dynamic.loops import assign
-from gradc.errors import GradcError, ShapeError, UnsupportedError, from_numpy
+from gradc.errors import CastingError, GradcError, ShapeError, UnsupportedError, from_numpy
 from gradc.numpy_api.dispatch import name_of
 from gradc.numpy_api.methods_of_ufuncs import REDUCTIONS
 from gradc.tracer import Tracer
@@ -106,9 +106,10 @@ def written(out: Any, made: Any) -> Any:
     if isinstance(out, DynamicArray):
         dtype = made.dtype
         if not np.can_cast(dtype, out.dtype, "same_kind"):
-            raise TypeError(
+            raise CastingError(
                 f"Cannot cast ufunc output from {dtype!r} to {out.dtype!r} with casting rule "
-                "'same_kind'")
+                "'same_kind'", types=[str(out)],
+                remedy="make the array float, or write a new one (x = x + y in place of x += y)")
         made = lifted(made)
         out.own()
         assign(out, made)

@@ -6,29 +6,41 @@ import builtins
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from gradc.conversions import class_of
+from gradc.syntax.values import is_dynamic
 from gradc.tracer import Tracer
 
 #: the default of ``getattr`` that was not given
 _NONE = object()
 
 
-def _type(value: Any, *rest: Any, **options: Any) -> Any:
-    if type(value) is Tracer and not rest:
+def _class(value: Any) -> Any:
+    """The class that NumPy or Python would have for a traced value; None for any other."""
+    if type(value) is Tracer:
         return class_of(value, True)
-    return builtins.type(value, *rest, **options)
+    return np.ndarray if is_dynamic(value) else None
+
+
+def _type(value: Any, *rest: Any, **options: Any) -> Any:
+    kind = None if rest else _class(value)
+    return builtins.type(value, *rest, **options) if kind is None else kind
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:
     # By the class itself: an abstract class such as Iterable asks the object for its methods.
-    if type(value) is Tracer:
-        known = kinds is Tracer or isinstance(kinds, tuple) and Tracer in kinds
-        return known or issubclass(class_of(value, True), kinds)
-    return isinstance(value, kinds)
+    kind = _class(value)
+    if kind is None:
+        return isinstance(value, kinds)
+    own = type(value)
+    known = kinds is own or isinstance(kinds, tuple) and own in kinds
+    return known or issubclass(kind, kinds)
 
 
 def _hasattr(value: Any, name: str) -> bool:
-    return hasattr(class_of(value, True) if type(value) is Tracer else value, name)
+    kind = _class(value)
+    return hasattr(value if kind is None else kind, name)
 
 
 def having(value: Any, name: str) -> Any:
@@ -36,7 +48,8 @@ def having(value: Any, name: str) -> Any:
 
     Raises AttributeError, as Python does.
     """
-    if type(value) is Tracer and not hasattr(kind := class_of(value, True), name):
+    kind = _class(value)
+    if kind is not None and not hasattr(kind, name):
         raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}")
     return value
 

@@ -7,7 +7,9 @@ import pytest
 
 import gradc
 from gradc.errors import (
+    BranchError,
     CarryError,
+    CastingError,
     IndexingError,
     ReadOnlyError,
     ShapeError,
@@ -245,3 +247,40 @@ def test_writes_that_another_trace_would_lose():
         return gradc.grad(inner)(x[0]) + np.sum(t)
 
     refused(ReadOnlyError, f, X, match="computed outside of what is traced here")
+
+
+def test_slices_that_branches_give():
+    def f(x):
+        v = x[: np.argmax(x)]
+        if x[0] > 0:
+            v = v * 2
+        return np.sum(v)
+
+    refused(BranchError, f, X, match="`v` is f64.* in the branch")
+
+    def narrowed(x):
+        v = x[: np.argmax(x)]
+        while np.sum(v) > 0:
+            v = v[1:]
+        return np.sum(v)
+
+    refused(CarryError, narrowed, X, match="`v` changes in a loop")
+
+
+def test_floats_into_integers():
+    def f(x):
+        k = np.arange(12)
+        k[: np.argmax(x)] += x[: np.argmax(x)]
+        return k
+
+    refused(CastingError, f, X, match="same_kind")
+
+
+def test_what_a_slice_is():
+    def f(x):
+        v = x[: np.argmax(x)]
+        if not isinstance(v, np.ndarray) or type(v) is not np.ndarray or isinstance(v, (int, list)):
+            return -1.0
+        return np.sum(v) if hasattr(v, "shape") and not hasattr(v, "axes") else -2.0
+
+    assert gradc.compile(f)(X) == pytest.approx(f(X))
