@@ -122,8 +122,9 @@ class Run:
             self.keep()
 
     def keep(self) -> None:
-        """Copy the state, to return to it."""
+        """Copy the state, to return to it. Raises NonFiniteError as :meth:`check` does."""
         began = time.monotonic()
+        self.check()
         self._kept = (self.step, self.memory.state.copy())
         self._kept_at = time.monotonic()
         self._interval = max(KEEP, SHARE * (self._kept_at - began))
@@ -221,8 +222,13 @@ class Run:
 
     def _diagnosis(self) -> NonFiniteError:
         """Find the step after which something is not finite, and go back to before it."""
-        with self.interrupts.at_once():
-            return self._found()
+        try:
+            with self.interrupts.at_once():
+                return self._found()
+        except BaseException:
+            self._leave()
+            self._return()
+            raise
 
     def _found(self) -> NonFiniteError:
         start, last = self._kept[0], self.step

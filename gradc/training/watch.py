@@ -178,12 +178,14 @@ class Watch:
         if self.path is not None:
             now = time.monotonic()
             if now - self._saved_at >= options.checkpoint_every:
+                run.check()  # who goes on from it has no copy from before
                 self._save(self.path)
 
     # -- measures ------------------------------------------------------------------------------
 
     def _measure(self) -> None:
         run = self.run
+        run.keep()  # no way back leads to before what is measured
         if self.evaluation is not None:
             measure, params = self.evaluation.measure, self._params(run.memory.params)
             found = run.aside(lambda: measure(params))
@@ -193,7 +195,6 @@ class Watch:
         if self.evaluation is not None:
             self.measured.append((run.step, found))
         self._judge(found)
-        run.keep()  # no way back leads to before what was measured
         run.interrupts.answer()
 
     def _judge(self, found: dict[str, float]) -> None:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
 import gradc
 from gradc.errors import NonFiniteError
 from gradc.optim import Optimizer, adam, sgd
+from gradc.training import resume
+from gradc.training.run import Run
 
 X = np.arange(1.0, 9.0).reshape(8, 1)
 
 
 def product(w, x):
     return np.sum(np.log(w * x))
+
+
+def root(w, x):
+    return np.sum(np.sqrt(w * x))
 
 
 def test_the_loss(jit):
@@ -33,10 +43,6 @@ def test_the_loss(jit):
 
 def test_the_gradient(jit):
     """The square root of zero has a value, and no gradient: the loss tells one step too late."""
-
-    def root(w, x):
-        return np.sum(np.sqrt(w * x))
-
     x = np.array([[1.0], [1.0], [0.0], [1.0], [1.0]])
     with pytest.raises(NonFiniteError) as caught:
         gradc.train(root, sgd(1e-3), 1, shuffle=False).fit(np.ones(1), (x,), epochs=40)
@@ -45,12 +51,78 @@ def test_the_gradient(jit):
     assert np.isfinite(caught.value.result.params).all()
 
 
+def test_the_gradient_before_a_measurement(jit):
+    x = np.array([[1.0], [1.0], [0.0], [1.0]])
+    trainer = gradc.train(root, sgd(1e-3), 1, shuffle=False)
+    with pytest.raises(NonFiniteError, match="the gradient is not finite in step 2 ") as caught:
+        trainer.fit(np.ones(1), (x,), epochs=3, validation=(x[:2],), every=1)
+    result = caught.value.result
+    assert caught.value.rows.tolist() == [2] and result.steps == 2
+    assert np.isfinite(result.params).all()
+    assert result.validation.steps.tolist() == [1, 2]
+
+
+def test_the_gradient_before_a_checkpoint(jit, monkeypatch, tmp_path):
+    """Whoever goes on from one can go on: it is written before the next loss is known."""
+    written, save = [], resume.save
+
+    def noted(path, head, arrays):
+        written.append((head["step"], arrays["w"].item()))
+        save(path, head, arrays)
+
+    monkeypatch.setattr(resume, "save", noted)
+    trainer = gradc.train(root, sgd(1e-3), 1, shuffle=False)
+    with pytest.raises(NonFiniteError, match="step 1 "):
+        trainer.fit(
+            np.ones(1), (np.array([[1.0], [0.0]]),), epochs=2, checkpoint=tmp_path / "run.npz",
+            checkpoint_every=0, callback=lambda epoch, loss: None,
+        )
+    assert [step for step, _ in written] == [1] and np.isfinite(written[0][1])
+
+
+def test_an_interrupt_while_it_is_looked_for(monkeypatch):
+    """It leaves a step in the middle, and the memory to it."""
+    x, scale = np.ones((16, 200, 200)), np.array([1.0] * 15 + [np.nan])
+    returned, sent = Run._return, []
+
+    def loss(w, x, scale):
+        y = x[0] * w
+        for _ in range(40):
+            y = y @ x[0] * 5e-3
+        return np.mean(y) * scale[0]
+
+    def returning(run):
+        returned(run)
+        if not sent:
+            sent.append(threading.Thread(target=interrupt, args=run.memory.params))
+            sent[0].start()
+
+    def interrupt(w):
+        start, until = w.copy(), time.monotonic() + 20
+        while np.array_equal(w, start) and time.monotonic() < until:
+            time.sleep(1e-3)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Run, "_return", returning)
+    trainer = gradc.train(loss, sgd(1e-3), 1, shuffle=False)
+    trainer.compile(1.0, (x, scale))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(gradc.TrainingInterrupted) as caught:
+            trainer.fit(1.0, (x, scale), epochs=1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    sent[0].join()
+    result, expected = caught.value.result, 1.0
+    if result.steps:
+        data = x[: result.steps], scale[: result.steps]
+        alone = gradc.train(loss, sgd(1e-3), 1, shuffle=False)
+        expected = alone.fit(1.0, data, epochs=1).params
+    assert result.params == expected
+
+
 def test_in_the_last_step(jit):
     """No loss is taken with the last parameters."""
-
-    def root(w, x):
-        return np.sum(np.sqrt(w * x))
-
     x = np.array([[1.0], [0.0]])
     with pytest.raises(NonFiniteError, match="step 1 "):
         gradc.train(root, sgd(1e-3), 1, shuffle=False).fit(np.ones(1), (x,), epochs=1)
