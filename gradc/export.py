@@ -82,7 +82,7 @@ def write(
     macros: Sequence[tuple[str, int, str]] = (),
     notes: Sequence[str] = (),
 ) -> Exported:
-    """Write a library of routines in formats. Raises OptionError, LinkError."""
+    """Write a library of routines in formats. Raises ArgumentError, OptionError, LinkError."""
     from gradc import __version__
     from gradc.codegen.aot import files, linking
     from gradc.codegen.aot.header import declaration
@@ -104,6 +104,11 @@ def write(
     except linking.NoLinker as error:
         raise LinkError(
             str(error), remedy="pip install 'gradc[export]', which links for every target"
+        ) from None
+    except OSError as error:
+        raise ArgumentError(
+            f"{str(path)!r} cannot be written: {error.strerror or error}",
+            remedy="a path in a folder that can be written to, and has room",
         ) from None
     constants = {f"{r.name.upper()}_WORKSPACE": r.workspace for r in routines}
     constants |= {macro: value for macro, value, _ in macros}

@@ -59,6 +59,11 @@ def export(
     blas: str | None,
 ) -> Exported:
     """Write a training; see :meth:`gradc.Trainer.export`. ``own``: its parameters and state."""
+    if not isinstance(functions, Mapping):
+        raise ArgumentError(
+            f"functions must be functions by name, not {type(functions).__name__}",
+            remedy='functions={"classify": f}',
+        )
     path = Path(path)
     name = checked_name(path.name if name is None else name)
     made = _Library(name, loop, machine_of(target, blas))

@@ -70,19 +70,28 @@ class Evaluation:
         self.functions = functions
         self.data = data
 
+    def values(self, params: Any) -> dict[str, Any]:
+        """What the functions give."""
+        return {
+            name: function(params, *self.data, **without_key(function))
+            for name, function in self.functions.items()
+        }
+
     def measure(self, params: Any) -> dict[str, float]:
         """All measures. Raises OutputError for a metric that is no number."""
-        out = {}
-        for name, function in self.functions.items():
-            found = function(params, *self.data, **without_key(function))
-            if np.ndim(found) or np.asarray(found).dtype.kind not in "biuf":
-                raise OutputError(
-                    f"the metric {name!r} gives {type(found).__name__} of shape "
-                    f"{np.shape(found)}, not a number",
-                    remedy="np.mean of it",
-                )
-            out[name] = float(found)
-        return out
+        return numbers(self.values(params))
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """What functions gave, as measures. Raises OutputError for a metric that is no number."""
+    for name, found in values.items():
+        if np.ndim(found) or np.asarray(found).dtype.kind not in "biuf":
+            raise OutputError(
+                f"the metric {name!r} gives {type(found).__name__} of shape "
+                f"{np.shape(found)}, not a number",
+                remedy="np.mean of it",
+            )
+    return {name: float(found) for name, found in values.items()}
 
 
 class Evaluator:

@@ -18,7 +18,7 @@ import numpy as np
 from gradc.errors import ArgumentError, CheckpointError, OptionError
 from gradc.training import resume
 from gradc.training.data import count
-from gradc.training.evaluation import EarlyStopping, Evaluation, Validation
+from gradc.training.evaluation import EarlyStopping, Evaluation, Validation, numbers
 from gradc.training.progress import Progress
 from gradc.training.result import TrainResult
 from gradc.training.run import Run
@@ -187,8 +187,9 @@ class Watch:
         run = self.run
         run.keep()  # no way back leads to before what is measured
         if self.evaluation is not None:
-            measure, params = self.evaluation.measure, self._params(run.memory.params)
-            found = run.aside(lambda: measure(params))
+            values, params = self.evaluation.values, self._params(run.memory.params)
+            # Errors of the call, which a thread of its own knows nothing about, are raised here.
+            found = numbers(run.aside(lambda: values(params)))
         else:
             found = {"loss": float(run.losses[-1][-1])}
         self.measured_at = run.step

@@ -64,6 +64,12 @@ def test_options(options: dict[str, Any], words: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArgumentError, match="cannot be written: (.|\n)*a path in a folder"):
+        f.export(tmp_path / "file" / "f", "f64[3]", formats="h")
+
+
 def test_without_a_linker_object_and_header_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,8 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
         export(functions={"step": loss})
     with pytest.raises(OptionError, match="cannot begin with 'a b'"):
         export(functions={"a b": loss})
+    with pytest.raises(ArgumentError, match="functions by name, not list"):
+        export(functions=[loss])
     with pytest.raises(ArgumentError, match="no function"):
         export(functions={"f": 3})
     with pytest.raises(ArgumentError, match="no type"):

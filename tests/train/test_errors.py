@@ -135,6 +135,7 @@ def test_errors(case):
     assert isinstance(caught.value, GradcError)
     assert text in str(caught.value)
     assert "<string>" not in str(caught.value)
+    assert "test_errors.py:" in str(caught.value)
 
 
 def test_stage():
