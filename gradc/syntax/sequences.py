@@ -75,7 +75,7 @@ class Rows(Indexed):
     def at(self, i: Any) -> Any:
         """``array[i]``."""
         if isinstance(self.array, np.ndarray):
-            return np.take(as_traced(self.array), i, axis=0)
+            return as_traced(self.array)[i]
         return self.array[i]
 
 

@@ -86,8 +86,16 @@ def as_index(i: Any) -> Any:
 
 
 def as_traced(array: Any) -> Any:
-    """An array from outside as one of the trace, so that it can be indexed with traced values."""
-    return constant(array)
+    """An array from outside as one of the trace, so that it can be indexed with traced values.
+
+    Views of it are not to be written into: the array itself would not have that.
+    """
+    made = constant(array)
+    outside = contexts()[0].outside
+    name = None if outside is None else outside.name_of(array)
+    made.cell.guard = f"a view of {f'`{name}`, ' if name else ''}a plain NumPy array from outside"
+    made.cell.rescue = f"copy it first (w = np.array({name or 'w'})) and return the copy"
+    return made
 
 
 def table(array: Any) -> Any:

@@ -98,3 +98,61 @@ def test_an_index_beyond_a_table_is_an_error() -> None:
 
     with pytest.raises(IndexError):
         gradc.compile(program)(2.0, np.int64(N))
+
+
+GRID = np.arange(60.0).reshape(30, 2)
+
+
+def _row(x):
+    GRID[np.argmax(x)][0] = 5.0
+
+
+def _window(x):
+    w = GRID[np.argmax(x) : np.argmax(x) + 3]
+    w *= 2
+
+
+def _slice(x):
+    w = GRID[: np.argmax(x)]
+    w[0] = x[0]
+
+
+def _rows_of_slice(x):
+    for row in GRID[: np.argmax(x)].T:
+        row[:] = 1.0
+
+
+def _rows(x):
+    for row in GRID:
+        row[0] = x[0]
+
+
+def _out(x):
+    np.add(x[0], 1.0, out=GRID[np.argmax(x)])
+
+
+@pytest.mark.parametrize("write", [_row, _window, _slice, _rows_of_slice, _rows, _out])
+def test_views_at_traced_places_are_not_written(write):
+    before = GRID.copy()
+
+    def f(x):
+        write(x)
+        return np.sum(GRID) + x[0]
+
+    with pytest.raises(gradc.errors.ReadOnlyError, match="a plain NumPy array from outside"):
+        gradc.compile(f)(np.array([1.0, 3.0, 2.0]))
+    np.testing.assert_array_equal(GRID, before)
+
+
+def test_copies_at_traced_places_are_written():
+    def f(x):
+        row = GRID[np.argmax(x)] * 1.0
+        row[0] = x[0]
+        copied = GRID[: np.argmax(x)].copy()
+        copied[0] = x[1]
+        some = GRID[:, 0][GRID[:, 1] > 2 * x[0]]
+        some[0] = 0.0
+        return np.sum(row) + np.sum(copied) + np.sum(some)
+
+    x = np.array([1.0, 3.0, 2.0])
+    assert gradc.compile(f)(x) == pytest.approx(f(x), rel=1e-13)
