@@ -48,7 +48,8 @@ class Interrupts:
             yield
         finally:
             self.hears = False
-            signal.signal(signal.SIGINT, handler)
+            if signal.getsignal(signal.SIGINT) is note:  # a callback may have set its own
+                signal.signal(signal.SIGINT, handler)
         self.answer()
 
     def answer(self) -> None:

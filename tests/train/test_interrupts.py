@@ -139,6 +139,21 @@ def test_a_handler_that_raises_nothing(jit):
         signal.signal(signal.SIGINT, before)
 
 
+def test_a_handler_that_a_callback_sets_stays():
+    def its_own(number, frame):
+        raise AssertionError
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        trainer_of().fit(
+            np.ones(2), DATA, epochs=1,
+            callback=lambda epoch, _: signal.signal(signal.SIGINT, its_own) is its_own,
+        )
+        assert signal.getsignal(signal.SIGINT) is its_own
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_in_another_thread_none_is_heard():
     trainer, made = trainer_of(), []
 
