@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,8 @@ def call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     from gradc.dynamic import contraction, reductions, shaping  # noqa: F401  # they register theirs
 
     func = getattr(func, "wrapped_by_gradc", func)
+    if func in FUNCTIONS:
+        args, kwargs = _named(func, args, kwargs)
     kwargs = {k: v for k, v in kwargs.items() if v is not None and v is not np._NoValue}
     out = kwargs.pop("out", None)
     arrays = arrays_in(args, kwargs)
@@ -66,6 +69,19 @@ def call(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         raise from_numpy(
             error, types=map(str, arrays), remedy=f"check the arguments of {name_of(func)}"
         ) from error
+
+
+def _named(
+    func: Any, args: Sequence[Any], kwargs: dict[str, Any]
+) -> tuple[Sequence[Any], dict[str, Any]]:
+    """Arguments that may be left out by NumPy's names for them, where it tells those."""
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except ValueError:  # of functions written in C
+        return args, kwargs
+    needed = sum(p.default is p.empty for p in parameters)
+    names = [p.name for p in parameters][needed:]
+    return args[:needed], dict(zip(names, args[needed:], strict=False)) | kwargs
 
 
 def refused(name: str, arrays: Sequence[DynamicArray]) -> UnsupportedError:

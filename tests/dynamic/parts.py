@@ -146,3 +146,15 @@ def rows_written_in_loops(A):
             row *= 2
         s += np.sum(t * t)
     return s
+
+
+@program(A)
+def methods_with_options(A):
+    s = 0.0
+    for i in gradc.range(2, 10):
+        t = A[:i] * A[i]
+        s += np.sum(t - t.mean(axis=1, keepdims=True)) + np.sum(t.sum(axis=0, keepdims=True) ** 2)
+        s += np.sum(t / t.std(axis=1, keepdims=True)) + t.max(axis=1, keepdims=True).sum()
+        s += np.sum(t.prod(axis=1, keepdims=True) * t.min(1, keepdims=True))
+        s += np.sum(np.mean(t, 0, None, None, True)) + np.linalg.norm(t[0], 2) + t.var(0).sum()
+    return s
