@@ -161,6 +161,6 @@ def _example(x: DynamicArray) -> Any:
     """A plain value of the dtype of an array; weak where it is a Python number."""
     if x.axes:
         return np.ones(1, x.dtype)
-    number = x.at((), {})
+    number = x.at((), x.given())
     weak = number.weak if isinstance(number, Tracer) else not isinstance(number, np.generic)
     return x.dtype.type(1).item() if weak else x.dtype.type(1)

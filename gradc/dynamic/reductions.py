@@ -103,6 +103,11 @@ def mean(a: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False) ->
     return np.sum(a, axis=axis, dtype=wanted, keepdims=keepdims) / _count(a, axis, wanted)
 
 
+def _root(x: Any) -> Any:
+    """The square root of a sum of squares, which has slope 0 where all of them are 0."""
+    return np.where(x == 0, x, np.sqrt(x))
+
+
 @implements(np.var)
 def var(a: Any, axis: Any = None, dtype: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
     a = lifted(a)
@@ -114,7 +119,7 @@ def var(a: Any, axis: Any = None, dtype: Any = None, ddof: int = 0, keepdims: bo
 
 @implements(np.std)
 def std(a: Any, axis: Any = None, dtype: Any = None, ddof: int = 0, keepdims: bool = False) -> Any:
-    return np.sqrt(var(a, axis, dtype, ddof, keepdims))
+    return _root(var(a, axis, dtype, ddof, keepdims))
 
 
 @implements(np.median)
@@ -141,7 +146,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     x = lifted(x)
     vector = len(x.axes) == 1 or isinstance(axis, int)
     if ord is None or (vector and ord == 2):
-        return np.sqrt(np.sum(x * x, axis=axis, keepdims=keepdims))
+        return _root(np.sum(x * x, axis=axis, keepdims=keepdims))
     if vector and ord in (1, np.inf):
         return (np.sum if ord == 1 else np.max)(np.abs(x), axis=axis, keepdims=keepdims)
     raise UnsupportedError(

@@ -158,3 +158,11 @@ def methods_with_options(A):
         s += np.sum(t.prod(axis=1, keepdims=True) * t.min(1, keepdims=True))
         s += np.sum(np.mean(t, 0, None, None, True)) + np.linalg.norm(t[0], 2) + t.var(0).sum()
     return s
+
+
+@program(X)
+def with_arrays_of_no_axes(x):
+    n = np.argmax(x)
+    v = x[:n] * np.where(x[0] > 0, x[1], 2.0) + np.array(x[2])
+    v /= np.asarray(x[3])
+    return np.sum(v * v)

@@ -284,3 +284,13 @@ def test_what_a_slice_is():
         return np.sum(v) if hasattr(v, "shape") and not hasattr(v, "axes") else -2.0
 
     assert gradc.compile(f)(X) == pytest.approx(f(X))
+
+
+def test_slopes_of_norm_and_deviation_at_zero():
+    def f(x):
+        total = 0.0
+        for i in gradc.range(1, 3):
+            total += np.linalg.norm(x[i:]) + np.std(x[:1] * i) + np.std(x[i:])
+        return total
+
+    np.testing.assert_array_equal(gradc.grad(f)(np.array([1.0, 0.0, 0.0, 0.0])), np.zeros(4))
