@@ -12,6 +12,7 @@ from gradc.context import current
 from gradc.control.aliases import is_doubtful, lend, retire
 from gradc.control.arguments import check_function, kind_of, known_int, known_truth, shown
 from gradc.control.carries import described, is_number, line_of
+from gradc.control.containers import unchanged
 from gradc.control.loops import truth_of
 from gradc.control.regions import Ends, Region, close, is_scalar, output, whole, written_back
 from gradc.control.state import same_static, structure_of
@@ -90,7 +91,8 @@ def _results(
 ) -> Any:
     branches = Branches(index.value, names)
     for function in functions:
-        branches.trace(partial(_single, function, operands))
+        with unchanged("a branch", function):
+            branches.trace(partial(_single, function, operands))
     (result,) = branches.merge(("result",))
     return result
 

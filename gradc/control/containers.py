@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
-from types import FunctionType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import CellType, FunctionType
 from typing import Any
 
+from gradc.errors import LoopError
+
 _KINDS = (list, dict, set)
+#: what a cell holds that is empty
+_EMPTY = object()
 
 
 class Containers:
@@ -48,6 +52,50 @@ class Containers:
             else:
                 one.clear()
                 one.update(before)
+
+
+@contextmanager
+def unchanged(what: str, *functions: Any) -> Iterator[None]:
+    """Trace functions, which must not change the variables and containers in their closures.
+
+    Raises LoopError if they did, and puts those back.
+    """
+    plain = [f for f in functions if type(f) is FunctionType]
+    containers = Containers(*plain)
+    cells = [(name, cell, _contents(cell)) for f in plain
+             for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True)]
+    try:
+        yield
+        bound = next((name for name, cell, was in cells if _contents(cell) is not was), None)
+        name = bound or containers.changed()
+    except BaseException:
+        _put_back(containers, cells)
+        raise
+    if name is not None:
+        _put_back(containers, cells)
+        raise LoopError(
+            f"{what} changes `{name}`, which is around it: it would change while tracing, and not "
+            "when the compiled code runs",
+            remedy="return what changes: in the state of a loop, or as a result of a branch",
+        )
+
+
+def _put_back(containers: Containers, cells: list[tuple[str, CellType, Any]]) -> None:
+    containers.restore()
+    for _, cell, was in cells:
+        if _contents(cell) is not was:
+            if was is _EMPTY:
+                del cell.cell_contents
+            else:
+                cell.cell_contents = was
+
+
+def _contents(cell: CellType) -> Any:
+    """What a cell holds; something that none holds if it is empty."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY
 
 
 def _closure(function: FunctionType) -> list[tuple[str, Any]]:

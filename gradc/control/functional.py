@@ -17,6 +17,7 @@ import numpy as np
 
 from gradc.context import current
 from gradc.control.arguments import check_function, count_of, known_int, known_truth
+from gradc.control.containers import unchanged
 from gradc.control.loops import Loop, trips_of
 from gradc.control.state import State
 from gradc.errors import TripsError
@@ -47,7 +48,7 @@ def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> A
         for k in builtins.range(*(_known(x) for x in (lo, hi))):
             state = body(k, state)
         return state
-    state, body = State("state", init), rewritten(body)
+    given, state, body = body, State("state", init), rewritten(body)
     trips = trips_of(lo, hi)
 
     def step(i: Tracer, carries: list[Tracer], _: Any) -> tuple[list[Any], list[Any]]:
@@ -55,7 +56,8 @@ def fori_loop(lo: Any, hi: Any, body: Callable[[Any, Any], Any], init: Any) -> A
         return state.taken(body(k, state.filled(carries))), []
 
     loop = Loop(state.carries(), state.initial, step, **counted_by(trips))
-    last, _ = loop.run()
+    with unchanged("the body of gradc.fori_loop", given):
+        last, _ = loop.run()
     return state.filled(last)
 
 
@@ -99,6 +101,7 @@ def while_loop(
                                  remedy="a larger max_trips")
             state, count = body(state), count + 1
         return state
+    given = cond, body
     state, cond, body = State("state", init), rewritten(cond), rewritten(body)
 
     def step(_i: Tracer, carries: list[Tracer], _: Any) -> tuple[list[Any], list[Any]]:
@@ -107,7 +110,8 @@ def while_loop(
     def test(_i: Tracer, carries: list[Tracer]) -> Any:
         return cond(state.filled(carries))
 
-    last, _ = Loop(state.carries(), state.initial, step, test=test, limit=limit).run()
+    with unchanged("the condition or body of gradc.while_loop", *given):
+        last, _ = Loop(state.carries(), state.initial, step, test=test, limit=limit).run()
     return state.filled(last)
 
 

@@ -12,6 +12,7 @@ from gradc.context import current
 from gradc.control.arguments import check_function, count_of, kind_of, shown
 from gradc.control.carries import is_number, refuse_dtype
 from gradc.control.checkpoints import checkpointed
+from gradc.control.containers import unchanged
 from gradc.control.functional import own
 from gradc.control.loops import Loop
 from gradc.control.segments import Checkpoint, check_checkpoint, segments_of
@@ -69,8 +70,9 @@ def scan(
         return _scan_in_python(f, own(init), leaves, tree, count, reverse)
     rows = [as_tracer(x) for x in leaves]
     one = _Scan(rewritten(f), init, tree, reverse)
-    segments = segments_of(checkpoint, count, lambda: one.sizes(rows, count))
-    return one.over(rows, count, turns, segments)
+    with unchanged("the function of gradc.scan", f):
+        segments = segments_of(checkpoint, count, lambda: one.sizes(rows, count))
+        return one.over(rows, count, turns, segments)
 
 
 class _Scan:

@@ -281,3 +281,53 @@ def test_gradients_nest_in_loops_and_loops_in_gradients() -> None:
     for _ in range(3):
         y = y + 3 * y**2 * x
     assert run(f, 0.3) == pytest.approx(y, rel=1e-14)
+
+
+def _appending(x):
+    seen = []
+
+    def body(i, s):
+        seen.append(1)
+        return s + x
+
+    return gradc.fori_loop(0, 5, body, 0.0) + len(seen)
+
+
+def _counting(x):
+    count = 0
+
+    def one(x):
+        nonlocal count
+        count = count + 1
+        return x
+
+    return gradc.cond(x > 0, one, lambda x: -x, x) + count
+
+
+def _scanning(x):
+    last = {}
+
+    def step(c, y):
+        last["c"] = c
+        return c + y, None
+
+    return gradc.scan(step, 0.0, x * np.ones(3))[0] + len(last)
+
+
+def _until(x):
+    tried = set()
+
+    def cond(s):
+        tried.add(3)
+        return s < 10
+
+    return gradc.while_loop(cond, lambda s: s * 2, x) + len(tried)
+
+
+@pytest.mark.parametrize(("function", "name"), [
+    (_appending, "seen"), (_counting, "count"), (_scanning, "last"), (_until, "tried"),
+])  # fmt: skip
+def test_bodies_that_change_what_is_around_them(function, name):
+    assert np.isfinite(function(2.0))
+    with pytest.raises(gradc.errors.LoopError, match=f"changes `{name}`"):
+        gradc.compile(function)(2.0)
