@@ -221,15 +221,15 @@ def test_an_interrupt_between_steps_and_their_measurement(tmp_path, monkeypatch)
     path, held = tmp_path / "run.npz", (X[:5], Y[:5])
     options = {"validation": held, "early_stopping": 4}
     whole = fit(epochs=30, **options)
-    measure, count = gradc.training.watch.Evaluation.measure, [0]
+    values, count = gradc.training.watch.Evaluation.values, [0]
 
     def interrupted(self, params):
         count[0] += 1
         if count[0] == 3:
             raise KeyboardInterrupt
-        return measure(self, params)
+        return values(self, params)
 
-    monkeypatch.setattr(gradc.training.watch.Evaluation, "measure", interrupted)
+    monkeypatch.setattr(gradc.training.watch.Evaluation, "values", interrupted)
     with pytest.raises(gradc.TrainingInterrupted):
         fit(path, 30, **options)
     again = fit(path, 30, resume=True, **options)
