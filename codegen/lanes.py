@@ -43,12 +43,16 @@ def narrow(mask: Val | None) -> int:
 
 
 def widened(b: Builder, value: Val, lanes: int) -> Val:
-    """The lanes of a value, then zeros."""
+    """The lanes of a value, then ones.
+
+    Not zeros: LLVM takes 0 / 0 for 0 where it looks for lanes that are, and then drops the select
+    that would mask the NaN.
+    """
     ty = vector(scalar_of(value.ty), lanes)
-    if lanes_of(value.ty) == 1:
-        return b.insert(b.const(0, ty), value, 0)
     used = lanes_of(value.ty)
-    return b.shuffle(value, b.const(0, value.ty), [min(i, used) for i in range(lanes)])
+    if used == 1:
+        return b.insert(b.const(1, ty), value, 0)
+    return b.shuffle(value, b.const(1, value.ty), [min(i, used) for i in range(lanes)])
 
 
 def parts(n: int, lanes: int) -> list[Part]:

@@ -67,6 +67,16 @@ def test_copies_computed_again_are_not_stored() -> None:
     compare(690640832, replace(host(), l2=1 << 14))
 
 
+@pytest.mark.parametrize("count", [17, 3 * 2**17 + 1])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_quotients_of_a_last_chunk_of_one(count: int, dtype: Any) -> None:
+    """The lanes beside it are no 0 / 0."""
+    a, b = np.random.default_rng(count).uniform(1, 2, size=(2, count)).astype(dtype)
+    kernel = gradc.compile(lambda a, b: np.sum(a / b))
+    assert kernel(a, b) == pytest.approx(np.sum(a.astype(float) / b), rel=1e-5)
+    assert all(np.isfinite(x).all() for x in kernel.grad(a, b))
+
+
 @pytest.mark.parametrize("width", [16, 32])
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(seed=SEEDS)
@@ -98,6 +108,12 @@ def in_chunks(seed: int) -> None:
                     assert a.tobytes() == b.tobytes()
     finally:
         gradc.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_quotients_of_a_last_chunk_of_one_among_tiny_ones() -> None:
+    a, b = np.random.default_rng(1).uniform(1, 2, size=(2, 17))
+    assert gradc.compile(lambda a, b: np.sum(a / b))(a, b) == pytest.approx(np.sum(a / b))
 
 
 @pytest.mark.usefixtures("tiny")
