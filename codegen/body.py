@@ -227,12 +227,12 @@ class Body:
         pointers = like(ty, "ptr")
         element = scalar_of(ty)
         at = b.op(pointers, f"getelementptr inbounds {element}, ptr {base.ref}, {index}")
+        # Zeros where a guard does not hold; beside the last lanes of a row as in `widened`.
+        other = b.const(1 if mask is not None and mask.ref.startswith("<") else 0, ty)
         mask = mask or b.const(True, like(ty, "i1"))
         name = f"llvm.masked.gather.{intrinsic_suffix(ty)}.{intrinsic_suffix(pointers)}"
         b.module.declare(name, ty, [pointers, "i32", mask.ty, ty])
-        return b.op(
-            ty, f"call {ty} @{name}({at}, i32 {size}, {mask}, {ty} zeroinitializer)"
-        )
+        return b.op(ty, f"call {ty} @{name}({at}, i32 {size}, {mask}, {other})")
 
     def store(self, lane: Lane, buffer: Buffer, index: Affine) -> None:
         """Write a value; only the lanes of the mask."""
